@@ -1,0 +1,67 @@
+# `make picture` draws one, `make test` runs the tests, `make check` is what a change has to pass.
+# Each sets up .venv as far as it needs, and again only after pyproject.toml or constraints.txt changed.
+
+PYTHON  ?= python3
+PROMPT  ?= two stars above a tree
+PICTURE ?= out/picture.png
+WORKERS ?= 2
+
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help picture test full lint types check format clean
+
+help:
+	@echo 'make picture    draw one: PROMPT="two stars above a tree" PICTURE=out/picture.png'
+	@echo 'make test       the fast tests'
+	@echo 'make full       the tests that take minutes'
+	@echo 'make check      lint, types and the fast tests: what a change has to pass'
+	@echo 'make format     put the code into the one format'
+	@echo 'make clean      forget .venv and every cache'
+
+# The prompt goes through the environment, so that quotes in it reach the program and not the shell.
+picture: export PROMPT := $(PROMPT)
+picture: export PICTURE := $(PICTURE)
+picture: .venv/run.stamp
+	@mkdir -p "$$(dirname "$$PICTURE")"
+	@$(BIN)/sumi "$$PROMPT" --output "$$PICTURE"
+	@realpath "$$PICTURE"
+
+# One thread a worker: the networks of the tests are tiny, and workers that share their threads wait for each other.
+test full: export OMP_NUM_THREADS := 1
+test: .venv/dev.stamp
+	$(BIN)/python -m pytest -n $(WORKERS) -q
+full: .venv/dev.stamp
+	$(BIN)/python -m pytest -n $(WORKERS) -q -m full
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: .venv/dev.stamp
+	$(BIN)/mypy
+
+check: lint types test
+
+format: .venv/dev.stamp
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -m venv --clear .venv
+
+.venv/run.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
+	$(INSTALL) --editable .
+	@touch $@
+
+# open_clip_torch is wanted for its vocabulary file alone; its dependencies would bring a second copy of half the world.
+.venv/dev.stamp: .venv/run.stamp
+	$(INSTALL) --editable '.[dev]'
+	$(INSTALL) --no-deps open_clip_torch
+	@touch $@

@@ -1,0 +1,38 @@
+"""What a picture is conditioned on: three optional slots, enough for every model of the family."""
+
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """The y of the noise predictor f(x, t, y); a slot that the model does not take is None.
+
+    Args:
+        context: tokens for cross-attention.
+        concat: channels put beside the latent (a mask, a low-resolution picture, a semantic map).
+        vector: added to the time embedding (pooled text, sizes), or class labels.
+    """
+
+    context: Float[Tensor, "B L D"] | None = None
+    concat: Float[Tensor, "B K H W"] | None = None
+    vector: Float[Tensor, "B V"] | Int[Tensor, " B"] | None = None
+
+    def cat(self, *others: "Conditioning") -> "Conditioning":
+        """Joins along the batch. Raises ValueError if a slot is filled in one and empty in another."""
+        joined: dict[str, Tensor] = {}
+        for field in fields(self):
+            slots = [getattr(part, field.name) for part in (self, *others)]
+            filled = [slot for slot in slots if slot is not None]
+            if filled and len(filled) < len(slots):
+                raise ValueError(f"conditionings to join must fill the same slots: {field.name} is filled in {len(filled)} of {len(slots)}")
+            if filled:
+                joined[field.name] = torch.cat(filled)
+        return Conditioning(**joined)
+
+    def repeat(self, n: int) -> "Conditioning":
+        """The whole batch n times: [a, b] becomes [a, b, a, b, ...]."""
+        return self.cat(*[self] * (n - 1))

@@ -1,0 +1,49 @@
+"""Batches of scenes as tensors."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sumi.train.scenes import Scene, Thing, World, render
+
+
+def to_tensor(pictures: Sequence[np.ndarray]) -> Tensor:
+    """uint8 pictures [H, W, 3] to one float32 tensor [B, 3, H, W] in [-1, 1]."""
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def to_pictures(images: Tensor) -> np.ndarray:
+    """A tensor [B, 3, H, W] in [-1, 1] to uint8 pictures [B, H, W, 3]."""
+    levels = ((images.float() + 1) * 127.5).round().clamp(0, 255)
+    return levels.permute(0, 2, 3, 1).byte().cpu().numpy()
+
+
+def draw(world: World, rng: np.random.Generator, count: int, size: int, split: str = "train") -> tuple[list[Scene], Tensor]:
+    """`count` scenes and their pictures [count, 3, size, size]."""
+    scenes = [world.sample(rng, split=split) for _ in range(count)]
+    return scenes, to_tensor([render(scene, size) for scene in scenes])
+
+
+def crowd(world: World, rng: np.random.Generator) -> Scene:
+    """A scene with five to nine things anywhere, one over another: no caption fits it, but an autoencoder learns more from it."""
+    things = [thing for _ in range(int(rng.integers(5, 10))) for thing in world.sample(rng).things[:1]]
+    moved = []
+    for thing in things:
+        side = int(rng.integers(8, 24)) * 2
+        x, y = (int(rng.integers(side // 2, 65 - side // 2)) for _ in range(2))
+        moved.append(Thing(thing.name, thing.colour, x / 64, y / 64, side / 64))
+    return replace(world.sample(rng), things=tuple(moved), caption="")
+
+
+def sheet(pictures: Sequence[np.ndarray] | np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
+    """Pictures of one size side by side on white, `columns` a row: uint8 [height, width, 3]."""
+    height, width = pictures[0].shape[:2]
+    rows = -(-len(pictures) // columns)
+    page = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
+    for i, picture in enumerate(pictures):
+        y, x = (i // columns) * (height + gap), (i % columns) * (width + gap)
+        page[y : y + height, x : x + width] = picture
+    return page

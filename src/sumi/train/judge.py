@@ -1,0 +1,239 @@
+"""The judge: a small network that says, cell by cell, what is in a picture of a scene.
+
+It scores generated pictures (`sumi.train.evaluate`) and learns from real renders alone: plain ones, and ones with a thing
+spoilt, whose cells are of the kind `unknown`. Without these a judge rewards the right palette in the right place.
+
+Legend: B batch, H W picture height and width, h w cells (H/4, W/4), N kinds (nothing, classes, unknown), K colours, M backgrounds.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from numpy.random import Generator
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from sumi.errors import CheckpointError
+from sumi.nets.layers import Downsample, ResBlock
+from sumi.train.data import sheet, to_pictures, to_tensor
+from sumi.train.metrics import Labels, Share, Sight, attributes, see, shares
+from sumi.train.scenes import Scene, World, colour_map, render, segmentation
+from sumi.train.spoil import CELLS, SIZE, WAYS, blurred, spoil
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    """What a judge knows, and its channels at 1/2, 1/4 (the cells) and 1/8 of the resolution."""
+
+    labels: Labels
+    channels: tuple[int, int, int] = (32, 96, 160)
+    layers: int = 2
+    """Residual blocks at 1/4 and at 1/8."""
+    norm_groups: int = 8
+
+    @classmethod
+    def of(cls, world: World) -> "JudgeConfig":
+        """The judge of all that `world` can show."""
+        return cls(Labels(tuple(world.classes), tuple(world.colours), tuple(world.backgrounds)))
+
+
+class Marks(NamedTuple):
+    """Logits of each cell."""
+
+    kinds: Float[Tensor, "B N h w"]
+    cores: Float[Tensor, "B h w"]
+    colours: Float[Tensor, "B K h w"]
+    backgrounds: Float[Tensor, "B M h w"]
+
+
+class Judge(nn.Module):
+    """A convolutional network with a skip: features at 1/8 see whole things, features at 1/4 place them."""
+
+    def __init__(self, config: JudgeConfig) -> None:
+        super().__init__()
+        self.config = config
+        fine, cell, coarse = config.channels
+        groups, labels = config.norm_groups, config.labels
+        self.stem = nn.Conv2d(3, fine, 3, stride=2, padding=1)
+        self.fine = nn.Sequential(ResBlock(fine, fine, groups=groups), Downsample(fine))
+        self.cells = _blocks(fine, cell, config)
+        self.coarse = nn.Sequential(Downsample(cell), *_blocks(cell, coarse, config))
+        self.join = nn.Conv2d(cell + coarse, coarse, 1)
+        self.norm = nn.GroupNorm(groups, coarse)
+        self.kinds = nn.Conv2d(coarse, len(labels.kinds), 1)
+        self.cores = nn.Conv2d(coarse, 1, 1)
+        self.colours = nn.Conv2d(coarse, len(labels.colours), 1)
+        self.backgrounds = nn.Conv2d(coarse, len(labels.backgrounds), 1)
+
+    def forward(self, image: Float[Tensor, "B 3 H W"]) -> Marks:
+        """Mark pictures in [-1, 1]."""
+        cells = self.cells(self.fine(self.stem(image)))
+        seen = F.interpolate(self.coarse(cells), scale_factor=2.0, mode="nearest")
+        features = F.silu(self.norm(self.join(torch.cat([cells, seen], dim=1))))
+        return Marks(self.kinds(features), self.cores(features)[:, 0], self.colours(features), self.backgrounds(features))
+
+    @torch.inference_mode()
+    def look(self, pictures: NDArray[np.uint8], batch: int = 64) -> list[Sight]:
+        """Say what is in pictures [n height width 3]; those that are not 64 by 64 are resized by area first."""
+        weight = self.stem.weight
+        sights = []
+        for start in range(0, len(pictures), batch):
+            image = to_tensor(pictures[start : start + batch]).to(weight.device)
+            if image.shape[-2:] != (SIZE, SIZE):
+                image = F.interpolate(image, (SIZE, SIZE), mode="area")
+            marks = self(image.to(weight.dtype))
+            answers = (marks.kinds.argmax(1), marks.cores > 0, marks.colours.argmax(1), marks.backgrounds.argmax(1))
+            sights += [see(*maps, self.config.labels) for maps in zip(*(answer.cpu().numpy() for answer in answers), strict=True)]
+        return sights
+
+    def save(self, path: Path) -> None:
+        """Write the weights (half precision) and the config to one safetensors file, at once or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        weights = {name: weight.half().contiguous() for name, weight in self.state_dict().items()}
+        save_file(weights, partial, metadata={"config": json.dumps(asdict(self.config))})
+        os.replace(partial, path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Judge":
+        """Read a judge, in float32 and in evaluation mode. Raises `CheckpointError` if the file is missing or not a judge."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                fields = json.loads(file.metadata()["config"])
+                weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+            labels = Labels(**{name: tuple(words) for name, words in fields.pop("labels").items()})
+            judge = cls(JudgeConfig(labels, **{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}))
+            judge.load_state_dict(weights)
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{path} is not a judge's weights ({error}); train one with the judge recipe") from error
+        return judge.eval().requires_grad_(False)
+
+
+def _blocks(in_channels: int, channels: int, config: JudgeConfig) -> nn.Sequential:
+    widths = [in_channels] + [channels] * config.layers
+    return nn.Sequential(*(ResBlock(a, b, groups=config.norm_groups) for a, b in zip(widths, widths[1:], strict=False)))
+
+
+class JudgeBatch(NamedTuple):
+    """Pictures in [-1, 1] and what is in each cell; `IGNORED` where a question has no answer."""
+
+    images: Float[Tensor, "B 3 H W"]
+    kinds: Int[Tensor, "B h w"]
+    cores: Float[Tensor, "B h w"]
+    colours: Int[Tensor, "B h w"]
+    backgrounds: Int[Tensor, "B h w"]
+
+
+def judge_batch(world: World, rng: Generator, n: int, spoilt: float = 0.3) -> JudgeBatch:
+    """`n` scenes of the training split, a share of them with a thing spoilt, all a little blurred, noisy and off in colour.
+
+    That is how a real render comes back from an autoencoder, and how a good generated picture differs from a real one.
+    """
+    scenes = [world.sample(rng, split="train") for _ in range(n)]
+    unknown = len(world.classes) + 1
+    drawn = [spoil(scene, unknown, rng) if rng.random() < spoilt else (render(scene, SIZE), segmentation(scene, CELLS)) for scene in scenes]
+    kinds = np.stack([kinds for _, kinds in drawn]).astype(np.int64)
+    colours = np.stack([colour_map(scene, CELLS) for scene in scenes]).astype(np.int64) - 1
+    colours[(colours < 0) | (kinds == unknown)] = IGNORED
+    places = {name: index for index, name in enumerate(world.backgrounds)}
+    backgrounds = np.array([places[scene.background] for scene in scenes])[:, None, None]
+    return JudgeBatch(
+        _worn(to_tensor([picture for picture, _ in drawn]), rng),
+        torch.from_numpy(kinds),
+        torch.from_numpy(np.stack([core_map(scene) for scene in scenes])),
+        torch.from_numpy(colours),
+        torch.from_numpy(np.where(kinds > 0, IGNORED, backgrounds)),
+    )
+
+
+def judge_loss(judge: Judge, batch: JudgeBatch) -> tuple[Tensor, dict[str, float]]:
+    """Cross-entropy of every question in every cell that has an answer. Empty cells, the most and the easiest, weigh less."""
+    marks = judge(batch.images.to(judge.stem.weight.dtype))
+    weight = torch.ones(marks.kinds.shape[1], device=marks.kinds.device)
+    weight[0] = 0.3
+    parts = {
+        "kinds": F.cross_entropy(marks.kinds.float(), batch.kinds, weight),
+        "cores": F.binary_cross_entropy_with_logits(marks.cores.float(), batch.cores),
+        "colours": F.cross_entropy(marks.colours.float(), batch.colours, ignore_index=IGNORED),
+        "backgrounds": F.cross_entropy(marks.backgrounds.float(), batch.backgrounds, ignore_index=IGNORED),
+    }
+    loss = parts["kinds"] + parts["cores"] + 0.5 * parts["colours"] + 0.5 * parts["backgrounds"]
+    return loss, {name: float(part.detach()) for name, part in parts.items()}
+
+
+def core_map(scene: Scene) -> NDArray[np.float32]:
+    """1 in the cells [16 16] whose centre is in the middle half of a thing's square, both ways; 0 elsewhere."""
+    y, x = (np.indices((CELLS, CELLS)) + 0.5) / CELLS
+    cores = np.zeros((CELLS, CELLS), np.float32)
+    for thing in scene.things:
+        cores[np.maximum(np.abs(x - thing.x), np.abs(y - thing.y)) < thing.size / 4] = 1
+    return cores
+
+
+def scores(judge: Judge, scenes: Sequence[Scene]) -> dict[str, Share]:
+    """How a judge scores real renders of scenes: with a perfect judge every share is 1."""
+    sights = judge.look(np.stack([render(scene, SIZE) for scene in scenes]))
+    return shares(attributes(sight, scene) for sight, scene in zip(sights, scenes, strict=True))
+
+
+def fooled(judge: Judge, scenes: Sequence[Scene], way: str, rng: Generator) -> Share:
+    """In how many scenes whose last thing is spoilt a judge still finds everything; with a perfect judge in none."""
+    unknown = len(judge.config.labels.classes) + 1
+    sights = judge.look(np.stack([spoil(scene, unknown, rng, way)[0] for scene in scenes]))
+    return shares(attributes(sight, scene) for sight, scene in zip(sights, scenes, strict=True))["object"]
+
+
+class JudgeTask:
+    """Train a judge of `vocabulary` on scenes drawn as it goes."""
+
+    def __init__(self, vocabulary: str, *, batch: int = 64, spoilt: float = 0.3, held_out: int = 400) -> None:
+        self.world = World(vocabulary)
+        self.judge = Judge(JudgeConfig.of(self.world))
+        self.modules: dict[str, nn.Module] = {"judge": self.judge}
+        self.rates: dict[str, float] = {}
+        self.batch, self.spoilt = batch, spoilt
+        rng = np.random.default_rng(1)
+        self.held_out = [self.world.sample(rng, split="held-out") for _ in range(held_out)]
+
+    def loss(self, step: int, rng: Generator) -> tuple[Tensor, dict[str, float]]:
+        return judge_loss(self.judge, judge_batch(self.world, rng, self.batch, self.spoilt))
+
+    def validate(self) -> dict[str, float]:
+        """Shares of held-out real renders that are judged right, and of spoilt ones that are accepted."""
+        right = {name: share.value for name, share in scores(self.judge, self.held_out).items() if share.value is not None}
+        rng = np.random.default_rng(2)
+        accepted = {way: fooled(self.judge, self.held_out, way, rng).value or 0.0 for way in WAYS}
+        return right | accepted
+
+    def pictures(self) -> dict[str, NDArray[np.uint8]]:
+        """What the judge is taught on."""
+        batch = judge_batch(self.world, np.random.default_rng(3), 64, 0.5)
+        return {"judge": sheet(to_pictures(batch.images), 8)}
+
+    def export(self, folder: Path) -> None:
+        self.judge.save(folder / "judge.safetensors")
+
+
+def _worn(images: Float[Tensor, "B 3 H W"], rng: Generator) -> Float[Tensor, "B 3 H W"]:
+    """Blurred by up to 1.3 pixels, shifted and scaled by up to 6 % in each channel, with noise of up to 4 % of the range."""
+    count = len(images)
+
+    def strength(low: float, high: float, *shape: int) -> NDArray[np.float32]:
+        return rng.uniform(low, high, shape).astype(np.float32)
+
+    pixels = blurred(images.permute(0, 2, 3, 1).numpy(), strength(0.1, 1.3, count))
+    pixels = pixels * strength(0.94, 1.06, count, 1, 1, 3) + strength(-0.06, 0.06, count, 1, 1, 3)
+    pixels += strength(0, 0.08, count, 1, 1, 1) * rng.standard_normal(pixels.shape, np.float32)
+    return torch.from_numpy(pixels.clip(-1, 1)).permute(0, 3, 1, 2).contiguous()

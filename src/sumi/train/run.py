@@ -1,0 +1,209 @@
+"""A recipe is a TOML file that names a task and everything it is trained with; running it makes one shipped file again."""
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sumi.config import AutoencoderConfig, ModelSpec, ScheduleConfig, TextConfig, UNetConfig, VisionConfig
+from sumi.errors import RecipeError
+from sumi.nets.clip import TextEncoder
+from sumi.store.folder import read_autoencoder, read_text_encoder, read_unet
+from sumi.text.bpe import Tokenizer, word_vocabulary
+from sumi.train.judge import JudgeConfig, JudgeTask
+from sumi.train.loop import Task, Training
+from sumi.train.loop import train as run_loop
+from sumi.train.scenes import World
+from sumi.train.tasks.autoencoder import AutoencoderTask
+from sumi.train.tasks.clip import ClipTask
+from sumi.train.tasks.noise_predictor import NoisePredictorTask, extend_vocabulary, fresh_text_encoder
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class AutoencoderData:
+    vocabulary: str
+    size: int = 64
+    batch: int = 16
+    crowds: float = 0.4
+    kl_weight: float = 1e-3
+
+
+@dataclass(frozen=True)
+class ClipData:
+    vocabulary: str
+    batch: int = 128
+
+
+@dataclass(frozen=True)
+class JudgeData:
+    vocabulary: str
+    batch: int = 64
+
+
+@dataclass(frozen=True)
+class NoisePredictorData:
+    vocabulary: str
+    batch: int = 64
+    drop: float = 0.1
+    map_weight: float = 0.1
+    cache: int = 8192
+    reuse: int = 6
+    prompts: tuple[str, ...] = ()
+    kinds: dict[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where a noise predictor's other parts come from; paths are relative to the recipe's folder."""
+
+    autoencoder: str
+    text: str | None = None
+    """Folder of a CLIP run, or of a model: its text encoder and tokenizer. None: a fresh one, trained jointly."""
+    text_rate: float = 1.0
+    """Learning rate of the text encoder relative to the rest; 0 freezes it."""
+    start: str | None = None
+    """Folder of a model whose UNet and text encoder are the start; new words get new rows."""
+
+
+def load_task(recipe: Path) -> tuple[Task, Training]:
+    """The task and training settings of a recipe file.
+
+    Raises:
+        RecipeError: the file is missing or not TOML, or has a key or value that means nothing.
+    """
+    tables = _read(recipe)
+    name = tables.pop("task", None)
+    if name not in TASKS:
+        raise RecipeError(f"{recipe}: task must be one of {', '.join(TASKS)}, not {name!r}")
+    training = _build(Training, tables.pop("training", {}), f"{recipe}: [training]")
+    task = TASKS[name](tables, recipe)
+    if tables:
+        raise RecipeError(f"{recipe}: [{next(iter(tables))}] means nothing to task {name!r}")
+    return task, training
+
+
+def train(
+    recipe: str | Path,
+    *,
+    out: str | Path | None = None,
+    minutes: float | None = None,
+    fresh: bool = False,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Run a recipe, resuming where it stopped; returns the folder with its results (default: training/<name of the recipe>)."""
+    recipe = Path(recipe)
+    task, training = load_task(recipe)
+    folder = Path(out) if out is not None else Path("training") / recipe.stem
+    run_loop(task, training, folder, fresh=fresh, minutes=minutes, say=say)
+    return folder
+
+
+def _autoencoder(tables: dict[str, Any], recipe: Path) -> Task:
+    data = _take(AutoencoderData, tables, "data", recipe)
+    config = _take(AutoencoderConfig, tables, "autoencoder", recipe)
+    return AutoencoderTask(
+        config, vocabulary=data.vocabulary, size=data.size, batch=data.batch, crowds=data.crowds, kl_weight=data.kl_weight
+    )
+
+
+def _clip(tables: dict[str, Any], recipe: Path) -> Task:
+    data = _take(ClipData, tables, "data", recipe)
+    text, tokenizer = _words(_take(TextConfig, tables, "text", recipe), data.vocabulary)
+    return ClipTask(
+        text, _take(VisionConfig, tables, "vision", recipe), tokenizer, vocabulary=data.vocabulary, batch=data.batch
+    )
+
+
+def _judge(tables: dict[str, Any], recipe: Path) -> Task:
+    data = _take(JudgeData, tables, "data", recipe)
+    return JudgeTask(_take(JudgeConfig, tables, "judge", recipe), vocabulary=data.vocabulary, batch=data.batch)
+
+
+def _noise_predictor(tables: dict[str, Any], recipe: Path) -> Task:
+    data = _take(NoisePredictorData, tables, "data", recipe)
+    sources = _take(Sources, tables, "sources", recipe)
+    at = recipe.parent
+    autoencoder = read_autoencoder(at / sources.autoencoder)
+    text, tokenizer = _words(_take(TextConfig, tables, "text", recipe), data.vocabulary)
+    text_encoder, unet = fresh_text_encoder(text), None
+    if sources.text is not None:
+        folder = at / sources.text
+        text_encoder = _grown(read_text_encoder(folder / "text_encoder"), Tokenizer.from_folder(folder / "tokenizer"), tokenizer)
+    if sources.start is not None:
+        folder = at / sources.start
+        text_encoder = _grown(read_text_encoder(folder / "text_encoder"), Tokenizer.from_folder(folder / "tokenizer"), tokenizer)
+        unet = read_unet(folder / "unet")
+    spec = _build(
+        ModelSpec,
+        tables.pop("model", {})
+        | {
+            "unet": unet.config if unet is not None else _take(UNetConfig, tables, "unet", recipe),
+            "autoencoder": autoencoder.config,
+            "text": text_encoder.config,
+            "schedule": _take(ScheduleConfig, tables, "schedule", recipe),
+        },
+        f"{recipe}: [model]",
+    )
+    return NoisePredictorTask(
+        spec,
+        autoencoder,
+        tokenizer,
+        text_encoder,
+        vocabulary=data.vocabulary,
+        kinds=data.kinds,
+        batch=data.batch,
+        drop=data.drop,
+        map_weight=data.map_weight,
+        text_rate=sources.text_rate,
+        cache=data.cache,
+        reuse=data.reuse,
+        prompts=data.prompts,
+        unet=unet,
+    )
+
+
+TASKS: dict[str, Callable[[dict[str, Any], Path], Task]] = {
+    "autoencoder": _autoencoder,
+    "clip": _clip,
+    "judge": _judge,
+    "noise_predictor": _noise_predictor,
+}
+
+
+def _words(config: TextConfig, vocabulary: str) -> tuple[TextConfig, Tokenizer]:
+    """A tokenizer whose words are those of the captions, and the text configuration with its sizes."""
+    tokenizer = Tokenizer(*word_vocabulary(World(vocabulary).words), length=config.length)
+    sizes = {"vocab_size": len(tokenizer.vocab), "eos_id": tokenizer.eos_id, "pad_id": tokenizer.pad_id}
+    return replace(config, **sizes), tokenizer
+
+
+def _grown(encoder: TextEncoder, old: Tokenizer, new: Tokenizer) -> TextEncoder:
+    return encoder if old.vocab == new.vocab and encoder.config.length == new.length else extend_vocabulary(encoder, old, new)
+
+
+def _read(recipe: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(recipe.read_text())
+    except OSError as error:
+        raise RecipeError(f"cannot read the recipe {recipe}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{recipe} is not TOML: {error}") from None
+
+
+def _take(cls: type[T], tables: dict[str, Any], name: str, recipe: Path) -> T:
+    return _build(cls, tables.pop(name, {}), f"{recipe}: [{name}]")
+
+
+def _build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
+    """A dataclass from a table: no unknown keys, lists as tuples."""
+    known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+    if unknown := sorted(set(table) - known):
+        raise RecipeError(f"{where} has no {unknown[0]!r}; it knows {', '.join(sorted(known))}")
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
+    try:
+        return cls(**values)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"{where}: {error}") from None

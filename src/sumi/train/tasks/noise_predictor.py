@@ -1,0 +1,204 @@
+"""Train the noise predictor, with its text encoder, on cached latents."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sumi.config import ModelSpec, TextConfig, UNetConfig
+from sumi.diffusion.conditioning import Conditioning
+from sumi.diffusion.denoiser import Denoiser
+from sumi.diffusion.guidance import cfg
+from sumi.diffusion.noise import Noise
+from sumi.diffusion.samplers import SAMPLERS, start
+from sumi.diffusion.schedule import Schedule
+from sumi.errors import RecipeError
+from sumi.nets.autoencoder import Autoencoder
+from sumi.nets.clip import TextEncoder
+from sumi.nets.unet import UNet
+from sumi.store.folder import write_folder
+from sumi.text.bpe import Tokenizer
+from sumi.train.data import draw, sheet, to_pictures
+from sumi.train.scenes import World, segmentation
+
+MAP_CELLS = 2
+"""Cells of the auxiliary segmentation map along one side of a latent cell."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Scenes as the noise predictor sees them: latents, captions, and the map of what is where."""
+
+    latents: Tensor  # B Z h w, scaled
+    ids: Tensor  # B L
+    maps: Tensor  # B 2h 2w, class id + 1, 0 for the background
+
+    def __getitem__(self, index: Tensor | slice) -> "Batch":
+        return Batch(self.latents[index], self.ids[index], self.maps[index])
+
+
+class NoisePredictorTask:
+    """Learn f(x, t, y) by denoising (Ho et al. 2020; Rombach et al. 2022, equation 3), y being a caption.
+
+    Captions are replaced by the empty one for `drop` of the samples, so that one network serves both sides of guidance
+    (Ho and Salimans 2022). Times are stratified over the batch. Losses are weighted by min(SNR, 5) for x0, that is
+    (min(SNR, 5) + 1) / (SNR + 1) for v (Hang et al. 2023, with the 1 that keeps pure noise from counting for nothing).
+
+    Since every scene's segmentation map is known, a linear head on the UNet's innermost upsampled features also has to
+    name what is where: features that carry the classes come much earlier than by denoising alone (the idea of aligning
+    features with a trained encoder, Yu et al. 2025). The head is thrown away.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        autoencoder: Autoencoder,
+        tokenizer: Tokenizer,
+        text_encoder: TextEncoder,
+        *,
+        vocabulary: str,
+        kinds: dict[str, float] | None = None,
+        batch: int = 64,
+        drop: float = 0.1,
+        map_weight: float = 0.1,
+        text_rate: float = 1.0,
+        cache: int = 8192,
+        reuse: int = 6,
+        prompts: tuple[str, ...] = (),
+        unet: UNet | None = None,
+    ) -> None:
+        if len(spec.unet.block_channels) < 2:
+            raise RecipeError("unet.block_channels needs two levels at least: the auxiliary map is read off the first upsampling")
+        self.spec, self.batch, self.drop, self.map_weight = spec, batch, drop, map_weight
+        self.world = World(vocabulary, kinds)
+        self.autoencoder, self.tokenizer, self.text_encoder = autoencoder.eval().requires_grad_(False), tokenizer, text_encoder
+        self.unet = unet if unet is not None else fresh_unet(spec.unet)
+        self.map_head = nn.Conv2d(spec.unet.block_channels[-1], MAP_CELLS**2 * (len(self.world.classes) + 1), 1)
+        self.modules: dict[str, nn.Module] = {"unet": self.unet, "text": self.text_encoder, "map_head": self.map_head}
+        self.rates = {"text": text_rate}
+        text_encoder.requires_grad_(text_rate > 0)
+        self.schedule = Schedule(spec.schedule)
+        self.denoiser = Denoiser(self.unet, self.schedule, spec.schedule.prediction)
+        self.prompts = prompts
+        self.null = torch.tensor(tokenizer(""))
+        self.cache_size, self.epoch_steps = cache, max(1, cache * reuse // batch)
+        self.cache: Batch | None = None
+        self.cached_epoch = -1
+        self._features: list[Tensor] = []
+        self.unet.up_blocks[0].upsamplers[0].register_forward_hook(lambda _m, _i, out: self._features.append(out))
+        self.held_out = self._encoded(np.random.default_rng(1), 256, "held-out")
+
+    def loss(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        cached = self._epoch(step // self.epoch_steps)
+        batch = cached[torch.from_numpy(rng.integers(self.cache_size, size=self.batch))]
+        ids = torch.where(torch.from_numpy(rng.random(self.batch) < self.drop)[:, None], self.null, batch.ids)
+        t = torch.from_numpy((np.arange(self.batch) + rng.random(self.batch)) / self.batch * len(self.schedule.sigmas)).long()
+        error, features = self._error(batch.latents, ids, t, torch.randn_like(batch.latents))
+        snr = self.schedule.sigmas[t] ** -2
+        denoising = (error * (snr.clamp(max=5) + 1) / (snr + 1)).mean()
+        logits = F.pixel_shuffle(self.map_head(features), MAP_CELLS).float()
+        naming = F.cross_entropy(logits, batch.maps)
+        return denoising + self.map_weight * naming, {"denoising": float(denoising.detach()), "naming": float(naming.detach())}
+
+    def validate(self) -> dict[str, float]:
+        """Squared error of v on held-out scenes with fixed times and noise: with their captions, with another's, with none."""
+        batch = self.held_out
+        count = len(batch.ids)
+        noise = torch.randn(batch.latents.shape, generator=torch.Generator().manual_seed(0))
+        t = ((torch.arange(count) * 157 % count + 0.5) / count * len(self.schedule.sigmas)).long()
+        captions = {"val": batch.ids, "val_wrong": batch.ids.roll(1, 0), "val_null": self.null.expand(count, -1)}
+        return {name: float(self._error(batch.latents, ids, t, noise)[0].mean()) for name, ids in captions.items()}
+
+    def pictures(self) -> dict[str, np.ndarray]:
+        """The fixed prompts, seed 0, at the model's own settings."""
+        return {"prompts": sheet(to_pictures(self.sample(self.prompts)), 8)} if self.prompts else {}
+
+    def sample(self, prompts: tuple[str, ...], seed: int = 0) -> Tensor:
+        """Pictures [B 3 H W] of `prompts` at the model's own settings; picture i is image i of the seed."""
+        spec = self.spec
+        height, width = (side // spec.factor for side in spec.size)
+        noise = Noise(seed, range(len(prompts)), (spec.autoencoder.latent_channels, height, width))
+        cond = self._condition(torch.tensor([self.tokenizer(p) for p in prompts]))
+        null = self._condition(self.null.expand(len(prompts), -1))
+        sigmas = self.schedule.spaced(spec.steps, spec.spacing)
+        denoise = cfg(self.denoiser, cond, null, spec.guidance)
+        *_, last = SAMPLERS[spec.sampler].function(denoise, start(noise(0), sigmas[0]), sigmas, noise)
+        self._features.clear()
+        return self.autoencoder.decode(last.x)
+
+    def export(self, folder: Path) -> None:
+        """Write the whole model: a folder that `sumi.load` and published programs open."""
+        write_folder(folder / "model", self.spec, self.unet, self.autoencoder, self.text_encoder, self.tokenizer, dtype=torch.float16)
+
+    def _condition(self, ids: Tensor) -> Conditioning:
+        features = self.text_encoder(ids)
+        return Conditioning(features.hidden, vector=features.pooled)
+
+    def _error(self, latents: Tensor, ids: Tensor, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Squared error of each sample, and the features that the map is read off."""
+        sigma = self.schedule.sigmas[t]
+        x = latents + sigma[:, None, None, None] * noise
+        dtype = self.unet.conv_in.weight.dtype
+        scaled = (x / (1 + sigma[:, None, None, None] ** 2).sqrt()).to(dtype)
+        cond = self._condition(ids)
+        self._features.clear()
+        output = self.unet(scaled, t, cond.context, cond.vector).float()
+        target = self.denoiser.target(latents, noise, sigma)
+        return (output - target).square().mean((1, 2, 3)), self._features.pop()
+
+    def _epoch(self, epoch: int) -> Batch:
+        """The latents of one epoch: a function of its number, so that a resumed run sees the same."""
+        if self.cache is None or epoch != self.cached_epoch:
+            self.cache, self.cached_epoch = self._encoded(np.random.default_rng([7, epoch]), self.cache_size, "train"), epoch
+        return self.cache
+
+    def _encoded(self, rng: np.random.Generator, count: int, split: str) -> Batch:
+        parts = []
+        with torch.inference_mode():
+            for first in range(0, count, 128):
+                scenes, pictures = draw(self.world, rng, min(128, count - first), self.spec.size[0], split)
+                posterior = self.autoencoder.encode(pictures)
+                side = MAP_CELLS * posterior.mean.shape[-1]
+                noise = torch.from_numpy(rng.standard_normal(tuple(posterior.mean.shape), np.float32))
+                ids = torch.tensor([self.tokenizer(scene.caption) for scene in scenes])
+                maps = torch.from_numpy(np.stack([segmentation(scene, side) for scene in scenes]).astype(np.int64))
+                parts.append((posterior.sample(noise), ids, maps))
+        latents, ids, maps = (torch.cat(column).clone() for column in zip(*parts, strict=True))
+        return Batch(latents, ids, maps)
+
+
+def fresh_unet(config: UNetConfig) -> UNet:
+    """A UNet to be trained from nothing: whatever is added to a shortcut starts at zero (Ho et al. 2020; Goyal et al. 2017)."""
+    unet = UNet(config)
+    for name, parameter in unet.named_parameters():
+        if name.startswith("conv_out.") or ".conv2." in name or ".proj_out." in name:
+            nn.init.zeros_(parameter)
+    return unet
+
+
+def fresh_text_encoder(config: TextConfig) -> TextEncoder:
+    """A text encoder to be trained from nothing, with the deviations of CLIP (Radford et al. 2021, released code)."""
+    encoder = TextEncoder(config)
+    embeddings = encoder.text_model.embeddings
+    nn.init.normal_(embeddings.token_embedding.weight, std=0.05)
+    nn.init.normal_(embeddings.position_embedding.weight, std=0.01)
+    return encoder
+
+
+def extend_vocabulary(encoder: TextEncoder, old: Tokenizer, new: Tokenizer) -> TextEncoder:
+    """The same encoder for a larger vocabulary: rows of words that both know are kept, those of new words start at random."""
+    config = replace(encoder.config, vocab_size=len(new.vocab), eos_id=new.eos_id, pad_id=new.pad_id, length=new.length)
+    extended = fresh_text_encoder(config)
+    state = extended.state_dict()
+    table = "text_model.embeddings.token_embedding.weight"
+    for name, tensor in encoder.state_dict().items():
+        if name == table:
+            for token, row in old.vocab.items():
+                if token in new.vocab:
+                    state[name][new.vocab[token]] = tensor[row]
+        else:
+            state[name].copy_(tensor)
+    return extended

@@ -1,0 +1,129 @@
+"""Every sampler, step by step, against the scheduler of diffusers that goes by its name.
+
+Conventions where they differ:
+- DDIM, DDPM and DPM-Solver++ of diffusers keep x in alpha space: ours times 1 / sqrt(1 + sigma^2), which is `finish`.
+- Euler, Euler ancestral and Heun keep it as we do, and scale it on the way into the network.
+- All but DDIM end at sigma 0 whatever `set_alpha_to_one` says: `final_sigma_zero`.
+- DPM-Solver++ has a "leading" spacing of its own, over n + 1 steps; it is compared on the sigmas that it picks.
+- DPM-Solver++ takes a last step of first order when it ends at 0, as ours; and also in fewer than 15 steps that end elsewhere
+  (`lower_order_final`), which ours does not.
+"""
+
+from dataclasses import replace
+
+import diffusers
+import pytest
+import torch
+
+from sumi.config import ScheduleConfig
+from sumi.diffusion.conditioning import Conditioning
+from sumi.diffusion.denoiser import Denoiser
+from sumi.diffusion.guidance import unguided
+from sumi.diffusion.noise import Noise
+from sumi.diffusion.samplers import SAMPLERS, finish, start
+from sumi.diffusion.schedule import Schedule
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+PREDICTIONS = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
+NOISE = Noise(9, range(2), (4, 8, 8))
+
+
+def scheduler(kind, prediction, **config):
+    made = kind(**SD, prediction_type=PREDICTIONS[prediction], **config)
+    made.alphas_cumprod = Schedule(ScheduleConfig()).alphas_cumprod  # theirs, but of float64 arithmetic
+    return made
+
+
+def assert_same_states(ours, theirs):
+    for step, reference in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(step, reference, rtol=0, atol=1e-5 * reference.abs().max().item())
+
+
+def states(network, prediction, name, steps=20, final_sigma_zero=True, spacing="leading", sigmas=None, alpha_space=False, **options):
+    schedule = Schedule(replace(ScheduleConfig(), final_sigma_zero=final_sigma_zero))
+    sigmas = schedule.spaced(steps, spacing) if sigmas is None else sigmas
+    denoise = unguided(Denoiser(network, schedule, prediction), Conditioning())
+    steps = list(SAMPLERS[name].function(denoise, start(NOISE(0), sigmas[0]), sigmas, NOISE, **options))
+    return [finish(step.x, step.sigma) if alpha_space else step.x for step in steps]
+
+
+def theirs(made, network, x, **options):
+    found = []
+    for i, t in enumerate(made.timesteps):
+        given = {name: value(i) for name, value in options.items()}
+        out = network(made.scale_model_input(x, t), t.expand(2))
+        x = made.step(out, t, x, **given).prev_sample
+        found.append(x)
+    return found
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("final_sigma_zero", [False, True])
+def test_ddim(network, prediction, eta, final_sigma_zero):
+    made = scheduler(diffusers.DDIMScheduler, prediction, clip_sample=False, steps_offset=1, set_alpha_to_one=final_sigma_zero)
+    made.final_alpha_cumprod = torch.tensor(1.0) if final_sigma_zero else made.alphas_cumprod[0]
+    made.set_timesteps(20)
+    noise = {"eta": lambda i: eta, "variance_noise": lambda i: NOISE(i + 1) if eta else None}
+    ours = states(network, prediction, "ddim", final_sigma_zero=final_sigma_zero, alpha_space=True, eta=eta)
+    assert_same_states(ours, theirs(made, network, NOISE(0), **noise))
+
+
+def count_draws(monkeypatch, module):
+    """Feeds the scheduler our noise, in the order in which it draws."""
+    draws = iter(range(1, 10_000))
+    monkeypatch.setattr(module, "randn_tensor", lambda *_, **__: NOISE(next(draws)))
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+def test_ddpm(network, prediction, spacing, monkeypatch):
+    count_draws(monkeypatch, diffusers.schedulers.scheduling_ddpm)
+    made = scheduler(diffusers.DDPMScheduler, prediction, clip_sample=False, steps_offset=1, timestep_spacing=spacing)
+    made.set_timesteps(20)
+    assert_same_states(states(network, prediction, "ddpm", spacing=spacing, alpha_space=True), theirs(made, network, NOISE(0)))
+
+
+@pytest.mark.parametrize("prediction", ["eps", "v", "x0"])
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+def test_euler(network, prediction, spacing):
+    made = scheduler(diffusers.EulerDiscreteScheduler, prediction, steps_offset=1, timestep_spacing=spacing)
+    made.set_timesteps(20)
+    ours = states(network, prediction, "euler", spacing=spacing)
+    assert_same_states(ours, theirs(made, network, start(NOISE(0), made.sigmas[0])))
+
+
+@pytest.mark.parametrize("prediction", ["eps", "v"])
+def test_euler_ancestral(network, prediction, monkeypatch):
+    count_draws(monkeypatch, diffusers.schedulers.scheduling_euler_ancestral_discrete)
+    made = scheduler(diffusers.EulerAncestralDiscreteScheduler, prediction, steps_offset=1, timestep_spacing="leading")
+    made.set_timesteps(20)
+    assert_same_states(states(network, prediction, "euler_ancestral"), theirs(made, network, start(NOISE(0), made.sigmas[0])))
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_heun(network, prediction):
+    made = scheduler(diffusers.HeunDiscreteScheduler, prediction, steps_offset=1, timestep_spacing="leading")
+    made.set_timesteps(20)
+    assert len(made.timesteps) == 2 * 20 - 1
+    # Theirs reports each half step; a whole one is done after its corrector, the last without.
+    whole = theirs(made, network, start(NOISE(0), made.sigmas[0]))[1::2]
+    last = theirs(made_again(made), network, start(NOISE(0), made.sigmas[0]))[-1]
+    assert_same_states(states(network, prediction, "heun"), [*whole, last])
+
+
+def made_again(made):
+    made.set_timesteps(20)
+    return made
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
+@pytest.mark.parametrize(("steps", "final"), [(10, "zero"), (20, "zero"), (20, "sigma_min")])
+def test_dpmpp_2m(network, prediction, spacing, steps, final):
+    made = scheduler(diffusers.DPMSolverMultistepScheduler, prediction, steps_offset=1, timestep_spacing=spacing, final_sigmas_type=final)
+    made.set_timesteps(steps)
+    ours = states(network, prediction, "dpmpp_2m", sigmas=made.sigmas, alpha_space=True)
+    assert_same_states(ours, theirs(made, network, NOISE(0)))

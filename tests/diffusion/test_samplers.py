@@ -1,0 +1,281 @@
+"""Samplers against the papers' own formulas, written out here in the alpha space that the papers use, and against exact solutions."""
+
+import inspect
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sumi.config import ScheduleConfig
+from sumi.diffusion.conditioning import Conditioning
+from sumi.diffusion.denoiser import Denoiser
+from sumi.diffusion.guidance import unguided
+from sumi.diffusion.noise import Noise
+from sumi.diffusion.samplers import SAMPLERS, ddim, ddpm, dpmpp_2m, euler, euler_ancestral, finish, heun, start
+from sumi.diffusion.schedule import SPACINGS, Schedule
+
+SCHEDULE = Schedule(ScheduleConfig())
+SIGMAS = SCHEDULE.sigmas.double()
+SHAPE = (4, 8, 8)
+DETERMINISTIC = [ddim, euler, heun, dpmpp_2m]
+TIMES = torch.arange(981, -1, -20)
+
+
+def no_noise(step):
+    raise AssertionError("a deterministic sampler asked for noise")
+
+
+def noise(step):
+    return Noise(3, range(2), SHAPE)(step).double()
+
+
+def last(steps):
+    *_, step = steps
+    return step
+
+
+def alphas_cumprod(t):
+    return 1 / (1 + SIGMAS[t] ** 2)
+
+
+@pytest.fixture
+def denoise(network):
+    context = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return unguided(Denoiser(network, SCHEDULE, "eps"), Conditioning(context))
+
+
+@pytest.fixture
+def eps(network):
+    """The same network, as the papers call it."""
+    context = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return lambda x, t: network(x, t.expand(2), context)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("sampler", [ddim, euler_ancestral])
+def test_ddim_is_equation_12_of_song(denoise, eps, sampler, eta):
+    x = noise(0)
+    for i, (t, t_next) in enumerate(pairwise(TIMES)):
+        a, a_next = alphas_cumprod(t), alphas_cumprod(t_next)
+        e = eps(x, t)
+        std = eta * ((1 - a_next) / (1 - a) * (1 - a / a_next)).sqrt()
+        x0 = (x - (1 - a).sqrt() * e) / a.sqrt()
+        x = a_next.sqrt() * x0 + (1 - a_next - std**2).sqrt() * e + std * noise(i + 1)
+    ours = last(sampler(denoise, start(noise(0), SIGMAS[TIMES[0]]), SIGMAS[TIMES], noise, eta=eta))
+    torch.testing.assert_close(finish(ours.x, ours.sigma), x, rtol=0, atol=1e-9)
+
+
+def test_ddim_without_eta_is_euler(denoise):
+    x = start(noise(0), SIGMAS[981])
+    for a, b in zip(ddim(denoise, x, SIGMAS[TIMES], no_noise), euler(denoise, x, SIGMAS[TIMES], no_noise), strict=True):
+        torch.testing.assert_close(a.x, b.x, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("sampler", [ddpm, lambda *inputs: ddim(*inputs, eta=1.0), euler_ancestral])
+def test_ddpm_is_the_posterior_of_ho_on_every_step(denoise, eps, sampler):
+    times = torch.arange(400, 340, -1)
+    x = noise(0)
+    for i, (t, t_next) in enumerate(pairwise(times)):
+        a, a_next = alphas_cumprod(t), alphas_cumprod(t_next)
+        beta = 1 - a / a_next
+        x0 = (x - (1 - a).sqrt() * eps(x, t)) / a.sqrt()
+        mean = a_next.sqrt() * beta / (1 - a) * x0 + (a / a_next).sqrt() * (1 - a_next) / (1 - a) * x
+        x = mean + ((1 - a_next) / (1 - a) * beta).sqrt() * noise(i + 1)
+    ours = last(sampler(denoise, start(noise(0), SIGMAS[400]), SIGMAS[times], noise))
+    torch.testing.assert_close(finish(ours.x, ours.sigma), x, rtol=0, atol=1e-9)
+
+
+def test_dpmpp_2m_is_algorithm_2_of_lu(denoise, eps):
+    x, previous, h_previous = noise(0), None, None
+    for t, t_next in pairwise(TIMES):
+        a, a_next = alphas_cumprod(t), alphas_cumprod(t_next)
+        x0 = (x - (1 - a).sqrt() * eps(x, t)) / a.sqrt()
+        h = (a_next / (1 - a_next)).log() / 2 - (a / (1 - a)).log() / 2
+        r = None if previous is None else h_previous / h
+        d = x0 if r is None else (1 + 1 / (2 * r)) * x0 - 1 / (2 * r) * previous
+        x = ((1 - a_next) / (1 - a)).sqrt() * x - a_next.sqrt() * (torch.exp(-h) - 1) * d
+        previous, h_previous = x0, h
+    ours = last(dpmpp_2m(denoise, start(noise(0), SIGMAS[981]), SIGMAS[TIMES], no_noise))
+    torch.testing.assert_close(finish(ours.x, ours.sigma), x, rtol=0, atol=1e-9)
+
+
+def test_heun_is_algorithm_1_of_karras(denoise):
+    sigmas = torch.cat([SIGMAS[TIMES], torch.zeros(1)])
+    x = x_ours = start(noise(0), sigmas[0])
+    for s, s_next in pairwise(sigmas):
+        slope = (x - denoise(x, s)) / s
+        trial = x + (s_next - s) * slope
+        if s_next > 0:
+            trial = x + (s_next - s) * (slope + (trial - denoise(trial, s_next)) / s_next) / 2
+        x = trial
+    x_ours = last(heun(denoise, x_ours, sigmas, no_noise)).x
+    torch.testing.assert_close(x_ours, x, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("sampler", DETERMINISTIC)
+def test_a_masked_region_follows_its_own_noise_line(denoise, sampler):
+    """Inpainting is a wrapper on the denoiser: no sampler knows that masks exist."""
+    known, line = noise(100), noise(101)
+    mask = (noise(102)[:1, :1] > 0).double()
+    steps = sampler(lambda x, s: mask * denoise(x, s) + (1 - mask) * known, known + SIGMAS[981] * line, SIGMAS[TIMES], no_noise)
+    for step in steps:
+        outside = (1 - mask) * (step.x - (known + step.sigma * line))
+        assert outside.abs().max() < 1e-9
+        assert (mask * (step.x - (known + step.sigma * line))).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_stopping_and_watching_are_the_callers_loop(denoise, name):
+    calls = 0
+
+    def counting(x, sigma):
+        nonlocal calls
+        calls += 1
+        return denoise(x, sigma)
+
+    seen = []
+    for step in SAMPLERS[name].function(counting, start(noise(0), SIGMAS[981]), SIGMAS[TIMES], noise):
+        seen.append(step.index)
+        if step.index == 6:
+            break
+    assert seen == list(range(7))
+    assert calls == 7 * SAMPLERS[name].calls
+
+
+@pytest.mark.parametrize(
+    ("name", "calls"), [("ddpm", 10), ("ddim", 10), ("euler", 10), ("euler_ancestral", 10), ("heun", 19), ("dpmpp_2m", 10)]
+)
+def test_steps_report_where_they_are(denoise, name, calls):
+    sigmas = torch.cat([SIGMAS[TIMES[::5]], torch.zeros(1)])
+    sampled_at = []
+
+    def spy(x, sigma):
+        sampled_at.append(sigma.item())
+        return denoise(x, sigma)
+
+    x = start(noise(0), sigmas[0])
+    before = x.clone()
+    steps = list(SAMPLERS[name].function(spy, x, sigmas, noise))
+    assert torch.equal(x, before), "a sampler does not write on its input"
+    assert [step.index for step in steps] == list(range(10))
+    assert torch.equal(torch.stack([step.sigma for step in steps]), sigmas[1:])
+    assert len(sampled_at) == calls
+    assert set(sampled_at) == set(sigmas[:-1].tolist())
+    torch.testing.assert_close(steps[0].denoised, denoise(x, sigmas[0]))
+    torch.testing.assert_close(steps[-1].x, steps[-1].denoised, msg="a step to 0 ends on what was predicted")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "drawn"),
+    [
+        ("ddpm", {}, [1, 2, 3, 4]),
+        ("ddim", {}, []),
+        ("ddim", {"eta": 0.3}, [1, 2, 3, 4]),
+        ("euler", {}, []),
+        ("euler_ancestral", {}, [1, 2, 3, 4]),
+        ("euler_ancestral", {"eta": 0.0}, []),
+        ("heun", {}, []),
+        ("dpmpp_2m", {}, []),
+    ],
+)
+def test_noise_is_drawn_only_where_it_is_used(denoise, name, options, drawn):
+    steps = []
+
+    def spy(step):
+        steps.append(step)
+        return noise(step)
+
+    list(SAMPLERS[name].function(denoise, start(noise(0), SIGMAS[981]), torch.tensor([9.0, 5.0, 2.0, 1.0, 0.5, 0.0]), spy, **options))
+    assert steps == drawn
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_registry_says_what_the_functions_say(name):
+    sampler = SAMPLERS[name]
+    parameters = inspect.signature(sampler.function).parameters.values()
+    assert {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty} == sampler.options
+    assert sampler.function.__name__ == name
+
+
+@pytest.mark.parametrize("sampler", [ddim, euler_ancestral])
+@pytest.mark.parametrize("eta", [-0.1, 1.5])
+def test_eta_out_of_range_is_refused(denoise, sampler, eta):
+    with pytest.raises(ValueError, match=f"eta must be from 0 to 1; got {eta}"):
+        next(sampler(denoise, noise(0), SIGMAS[TIMES], noise, eta=eta))
+
+
+@given(
+    st.sampled_from(sorted(SAMPLERS)),
+    st.lists(st.floats(1e-3, 1e4), min_size=1, max_size=8, unique_by=lambda s: round(math.log(s), 2)),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_denoiser_that_knows_the_picture_ends_on_it_in_float32(name, levels):
+    """At any sigmas up to those of zero-terminal-SNR schedules, descending to 0."""
+    sigmas = torch.tensor([*sorted(levels, reverse=True), 0.0])
+    picture = Noise(5, range(2), SHAPE)(0)
+    draw = Noise(3, range(2), SHAPE)
+    for step in SAMPLERS[name].function(lambda x, sigma: picture, start(draw(0), sigmas[0]), sigmas, draw):
+        assert step.x.dtype == torch.float32
+        assert step.x.isfinite().all()
+        assert (step.x - picture).std() < 1.2 * (1 + step.sigma**2).sqrt()
+    assert torch.equal(step.x, picture)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("zero_terminal_snr", [False, True])
+@pytest.mark.parametrize("steps", [1, 2, 20])
+def test_float32_is_enough(network, name, spacing, zero_terminal_snr, steps):
+    schedule = Schedule(ScheduleConfig(zero_terminal_snr=zero_terminal_snr, final_sigma_zero=True))
+    denoise = unguided(Denoiser(network, schedule, "v"), Conditioning())
+    draw = Noise(3, range(2), SHAPE)
+    sigmas = schedule.spaced(steps, spacing)
+    single = last(SAMPLERS[name].function(denoise, start(draw(0), sigmas[0]), sigmas, draw)).x
+    exact = sigmas.double()
+    double = last(SAMPLERS[name].function(denoise, start(draw(0).double(), exact[0]), exact, lambda step: draw(step).double())).x
+    # Heun's corrector multiplies the last digit of the first slope by sigma.
+    tolerance = 2e-2 if name == "heun" and zero_terminal_snr else 2e-4
+    torch.testing.assert_close(single.double(), double, rtol=0, atol=tolerance)
+
+
+# Gaussian data of mean 0.7 and standard deviation 0.5: the best denoiser, and the flow that it makes, are known.
+MEAN, STD = 0.7, 0.5
+
+
+def gaussian(x, sigma):
+    return (STD**2 * x + sigma**2 * MEAN) / (STD**2 + sigma**2)
+
+
+def flow(x, sigma, sigma_end):
+    return MEAN + (x - MEAN) * ((STD**2 + sigma_end**2) / (STD**2 + sigma**2)).sqrt()
+
+
+@pytest.mark.parametrize(("sampler", "order"), [(ddim, 1), (euler, 1), (heun, 2), (dpmpp_2m, 2)])
+def test_order_of_convergence(sampler, order):
+    errors = []
+    for n in (32, 64, 128, 256):
+        sigmas = torch.linspace(10 ** (1 / 7), 0.05 ** (1 / 7), n + 1, dtype=torch.float64) ** 7
+        x = 10 * noise(0)
+        error = last(sampler(gaussian, x, sigmas, no_noise)).x - flow(x, sigmas[0], sigmas[-1])
+        errors.append(error.abs().max().item())
+    slopes = [math.log2(coarse / fine) for coarse, fine in pairwise(errors)]
+    assert slopes == pytest.approx([order] * 3, abs=0.15)
+
+
+@pytest.mark.parametrize("sampler", [ddpm, euler_ancestral])
+def test_ancestral_samplers_reach_the_distribution_of_the_data(sampler):
+    sigmas = torch.cat([SIGMAS.flip(0), torch.zeros(1)])
+    draw = Noise(0, range(1), (1, 64, 64))
+    x = last(sampler(gaussian, start(draw(0).double(), sigmas[0]), sigmas, lambda step: draw(step).double())).x
+    assert x.mean().item() == pytest.approx(MEAN, abs=4 * STD / 64)
+    assert x.std().item() == pytest.approx(STD, rel=4 / math.sqrt(2 * 64 * 64))
+
+
+def test_start_and_finish_are_the_scale_of_alpha_space():
+    abar = alphas_cumprod(500)
+    torch.testing.assert_close(start(noise(0), SIGMAS[500]) * abar.sqrt(), noise(0))
+    torch.testing.assert_close(finish(noise(0), SIGMAS[500]), noise(0) * abar.sqrt())
+    assert torch.equal(finish(noise(0), torch.tensor(0.0)), noise(0))

@@ -1,0 +1,27 @@
+"""What tests of networks share."""
+
+import torch
+from torch import Tensor, nn
+
+
+def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
+    """Every parameter away from its usual initial value, zeros and ones included, so that none can be left out unnoticed."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            scales = parameter.ndim == 1 and name.endswith("weight")  # of a normalisation
+            parameter.copy_(0.1 * noise if parameter.ndim > 1 else float(scales) + 0.3 * noise)
+    return module.eval()
+
+
+def assert_agree(ours: Tensor, theirs: Tensor, tolerance: float = 1e-5) -> None:
+    """Equal shapes, and a largest difference below `tolerance` times the largest magnitude."""
+    assert ours.shape == theirs.shape
+    assert theirs.std() > 0, "a constant agrees with anything"
+    error = ((ours - theirs).abs().max() / theirs.abs().max()).item()
+    assert error < tolerance, f"relative error {error:.2e}"
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())

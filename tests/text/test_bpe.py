@@ -1,0 +1,239 @@
+"""The tokenizer gives the ids that the published models were trained on."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from sumi.errors import CheckpointError, DependencyError, PromptError
+from sumi.text import bpe
+from sumi.text.bpe import Tokenizer, find_clip_vocabulary, word_vocabulary
+
+WORDS = """
+    a an and above below behind bear big black blue cat circle cow cube dog fish five four fox green heart hexagon
+    horse in is left lion moon moose mouse of on one orange owl pig plain red right small sphere square star starfish stars
+    sun ten the three tree triangle two under white with yellow I x
+""".split()  # noqa: SIM905 (a list would be a page long)
+
+# Ids that OpenAI's code gives, without BOS and EOS; the last two lines are what the published folders give instead,
+# since they do not repair text first.
+GOLDEN = {
+    "a photo of an astronaut riding a horse on mars": [320, 1125, 539, 550, 18376, 6765, 320, 4558, 525, 7496],
+    "Hello World!": [3306, 1002, 256],
+    "!!!": [995],
+    "! !": [256, 256],
+    "1234": [272, 273, 274, 275],
+    "it's 2022, naïve café 😀": [585, 568, 273, 271, 273, 273, 267, 1097, 35689, 563, 15304, 7334],
+    "don't DON'T": [847, 713, 847, 713],
+    "日本語": [39121, 44353, 34002, 508],
+    "x<|endoftext|>y": [343, 49407, 344],
+    "": [],
+    " \t\n ": [],
+    "&amp;lt;b&gt;": [261, 6259, 282, 3333, 282, 321, 261, 4725, 282],
+    "\ufb01ne \uff21\uff22\uff23 “quoted”": [171, 105, 223, 1422, 171, 121, 223, 171, 121, 224, 171, 121, 481, 728, 506, 27706, 728, 507],
+}
+
+
+@pytest.fixture(scope="module")
+def clip() -> Tokenizer:
+    try:
+        return Tokenizer(*find_clip_vocabulary())
+    except DependencyError as error:
+        pytest.skip(str(error))
+
+
+def corpus() -> list[str]:
+    """Several hundred lines of what people and fuzzers type, the same every time."""
+    draw = random.Random(0)
+    scripts = [
+        "abcdefghijklmnopqrstuvwxyz" * 4 + "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+        "0123456789٣४²½Ⅷ",
+        "!?.,;:'\"-_()[]{}<>|/\\@#$%^&*+=~`«»“”\u2019…—",
+        "áàâäãåçéèêëíñóöøúüßæœıİÅǅ",
+        "αβγδεζηθΩЖЗИЙюяאבגדهوي",
+        "日本語中文字漢한국어ひらがなカタカナ",
+        "กขคเแโुिीक्षণ",
+        "😀🤷🏽👩‍👩‍👧🇯🇵❤️☕",
+        "\u0301\u0327\u200d\u200b\ufe0f\u00ad\ufeff",
+        " \t\n\u00a0\u3000\u2028\x00\x07\x85",
+    ]
+    lines = ["".join(draw.choice(draw.choice(scripts)) for _ in range(draw.randint(1, 60))) for _ in range(400)]
+    words = ["it's", "DON'T", "we'll", "they've", "I'd", "'tis", "rock'n'roll", "photo", "astronaut", "ultra-detailed", "8k", "4K,"]
+    words += ["<|endoftext|>", "<|StartOfText|>", "</w>", "<|startoftext|>", "(masterpiece:1.2)"]
+    words += ["café", "cafe\u0301", "ﬀ", "ǅ", "İstanbul", "ΣΊΣΥΦΟΣ", "straße"]
+    lines += [" ".join(draw.choice(words) for _ in range(draw.randint(1, 12))) for _ in range(200)]
+    lines += ["word " * 300, "x" * 5000, "!" * 200, "é" * 100, "\u0301" * 50, "a" + " " * 500 + "b"]
+    return lines
+
+
+def test_golden_ids(clip: Tokenizer) -> None:
+    assert {text: clip.encode(text) for text in GOLDEN} == GOLDEN
+
+
+def test_clip_vocabulary_has_the_published_numbering(clip: Tokenizer) -> None:
+    known = {"!": 0, "!</w>": 256, "in": 512, "a</w>": 320, "the</w>": 518, "photo</w>": 1125, "jekyll</w>": 49405}
+    assert {token: clip.vocab[token] for token in known} == known
+    assert (len(clip.vocab), clip.bos_id, clip.eos_id, clip.pad_id) == (49408, 49406, 49407, 49407)
+    assert clip.pieces("a naïve 😀") == ["a</w>", "na", "Ã¯", "ve</w>", "ðŁĺĢ</w>"]
+
+
+def test_ids_equal_transformers(clip: Tokenizer, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    clip.save(tmp_path)
+    theirs = transformers.CLIPTokenizerFast.from_pretrained(tmp_path)
+    lines = [*corpus(), *GOLDEN]
+    bare = theirs(lines, add_special_tokens=False).input_ids
+    padded = theirs(lines, padding="max_length", truncation=True).input_ids
+    assert [line for line, ids in zip(lines, bare, strict=True) if clip.encode(line) != ids] == []
+    assert [line for line, ids in zip(lines, padded, strict=True) if clip(line) != ids] == []
+
+
+def test_a_sequence_is_framed_cut_and_padded(clip: Tokenizer) -> None:
+    assert clip("a cat") == [49406, 320, 2368, 49407] + [49407] * 73
+    full = clip("cat " * 200)
+    assert (len(full), full[0], full[1:76], full[76]) == (77, 49406, [2368] * 75, 49407)
+    second = Tokenizer(clip.vocab, clip.merges, length=8, pad_id=0)
+    assert second("a cat!") == [49406, 320, 2368, 256, 49407, 0, 0, 0]  # "!" is 256, never the padding id
+
+
+def test_overflow_names_every_word_left_out(clip: Tokenizer) -> None:
+    short = Tokenizer(clip.vocab, clip.merges, length=6)
+    assert short.overflow("a red cat sits") == []
+    assert short.overflow("A red cat sits, Calmly  here") == [",", "Calmly", "here"]
+    # The cut falls inside the last word: the word was not read whole, so it is named.
+    assert short.overflow("a red pneumonoultramicroscopic dog") == ["pneumonoultramicroscopic", "dog"]
+    assert short.overflow("\u0041\u030a cafe\u0301 naïve ünï end")[-1] == "end"
+    assert clip.overflow("日本語 " * 40) == ["日本語"] * 22  # 75 tokens are 18 words of 4, and 3 tokens of one more
+    assert short.overflow("a<|endoftext|>red cat dog fish") == ["dog", "fish"]
+
+
+def test_decode_is_the_normalised_text(clip: Tokenizer) -> None:
+    for text in ("a naïve café", "日本語", "👩‍👩‍👧 hello", "two  Words"):
+        assert clip.decode(clip(text)) == " ".join(text.lower().split())
+    assert clip.decode(clip.encode("日")[:1]) != ""  # half a character is shown, not raised
+    assert clip.decode(clip.encode("</w>")) == "</ w >"
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a \udfff cat"])
+def test_half_a_surrogate_pair_is_a_prompt_error(text: str) -> None:
+    tokenizer = Tokenizer(*word_vocabulary(WORDS), length=32)
+    for method in (tokenizer, tokenizer.encode, tokenizer.pieces, tokenizer.overflow, tokenizer.unknown_words):
+        with pytest.raises(PromptError, match="surrogate"):
+            method(text)
+
+
+def test_words_are_one_token_each_and_others_are_not() -> None:
+    vocab, merges = word_vocabulary(WORDS)
+    tokenizer = Tokenizer(vocab, merges, length=32)
+    assert [word for word in WORDS if len(tokenizer.encode(word)) != 1] == []
+    assert [word for word in ("zebra", "stare", "cats", "sta", "moos", "redgreen", "der", "quare") if len(tokenizer.encode(word)) < 2] == []
+    assert len(tokenizer.encode(" ".join(WORDS))) == len(WORDS)
+    assert tokenizer.decode(tokenizer(" ".join(WORDS[:30]))) == " ".join(WORDS[:30])
+    assert len(vocab) == 514 + len(merges) == len(set(vocab.values())) == max(vocab.values()) + 1
+    assert vocab["<|startoftext|>"] == len(vocab) - 2
+
+
+def test_word_vocabulary_shares_pieces_and_does_not_depend_on_order() -> None:
+    vocab, merges = word_vocabulary(WORDS)
+    assert word_vocabulary([*reversed(WORDS), "RED"]) == (vocab, merges)
+    # Spelling every word from its left would take one merge for each of its beginnings.
+    beginnings = {word[:n] for word in WORDS for n in range(2, len(word))}
+    assert len(merges) <= len(beginnings) + sum(len(word) > 1 for word in set(WORDS))
+    assert {left + right.removesuffix("</w>") for left, right in merges if right.endswith("</w>")} == {w for w in WORDS if len(w) > 1}
+
+
+def test_any_words_are_whole() -> None:
+    """Words that overlap in every way, so that the merges of one are tempting in another."""
+    draw = random.Random(1)
+    for _ in range(30):
+        words = {"".join(draw.choice("ab" if draw.random() < 0.8 else "abc") for _ in range(draw.randint(1, 9))) for _ in range(30)}
+        tokenizer = Tokenizer(*word_vocabulary(words))
+        assert [word for word in sorted(words) if len(tokenizer.encode(word)) != 1] == []
+
+
+def test_word_vocabulary_refuses_what_it_cannot_make_whole() -> None:
+    with pytest.raises(ValueError, match="ASCII"):
+        word_vocabulary(["red", "two words"])
+
+
+def test_unknown_words_once_each_with_the_most_alike() -> None:
+    tokenizer = Tokenizer(*word_vocabulary(WORDS))
+    text = "A squar and a zebra, squar! it's 12 trianglle... (the STARS) don't <|endoftext|>"
+    expected = [("squar", "square"), ("zebra", "bear"), ("it", "with"), ("trianglle", "triangle"), ("don", "on")]
+    assert tokenizer.unknown_words(text) == expected
+    assert tokenizer.unknown_words("a red cat, above the two blue stars!") == []
+    assert [word for word, _ in tokenizer.unknown_words("日本語 😀")] == ["日本語", "😀"]
+
+
+@pytest.mark.parametrize(("length", "pad_id"), [(32, None), (12, 0)])
+def test_a_saved_folder_opens_in_transformers_and_here(tmp_path: Path, length: int, pad_id: int | None) -> None:
+    transformers = pytest.importorskip("transformers")
+    tokenizer = Tokenizer(*word_vocabulary(WORDS), length=length, pad_id=pad_id)
+    tokenizer.save(tmp_path / "ours")
+    theirs = transformers.CLIPTokenizerFast.from_pretrained(tmp_path / "ours")
+    theirs.save_pretrained(tmp_path / "theirs")
+    lines = [line for line in corpus() if "!" not in line]  # with pad_id 0, transformers reads "!" as padding
+    lines += ["a red cat on the left of two stars", "", "zebra", " ".join(WORDS)]
+    expected = theirs(lines, padding="max_length", truncation=True).input_ids
+    assert [tokenizer(line) for line in lines] == expected
+    for folder in ("ours", "theirs"):
+        again = Tokenizer.from_folder(tmp_path / folder)
+        assert (again.vocab, again.merges) == (tokenizer.vocab, tokenizer.merges)
+        assert (again.length, again.pad_id) == (length, tokenizer.pad_id)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("vocab.json", "{"),
+        ("vocab.json", "[1]"),
+        ("vocab.json", '{"a": "x"}'),
+        ("vocab.json", "[" * 100_000),
+        ("vocab.json", '{"<|startoftext|>": -1, "<|endoftext|>": 1}'),
+        ("vocab.json", '{"<|startoftext|>": 0}'),
+        ("vocab.json", b"\xff\xfe"),
+        ("merges.txt", None),
+        ("merges.txt", "#version: 0.2\na b c\n"),
+        ("merges.txt", "#version: 0.2\nzz qq\n"),
+        ("tokenizer_config.json", '{"pad_token": "nowhere"}'),
+        ("tokenizer_config.json", '{"pad_token": {"x": 1}}'),
+        ("tokenizer_config.json", '{"pad_token": [1]}'),
+        ("tokenizer_config.json", '{"model_max_length": "many"}'),
+        ("tokenizer_config.json", '{"model_max_length": Infinity}'),
+        ("tokenizer_config.json", '{"model_max_length": 2}'),
+    ],
+)
+def test_a_damaged_folder_is_one_line_naming_it(tmp_path: Path, file: str, content: str | bytes | None) -> None:
+    Tokenizer(*word_vocabulary(WORDS)).save(tmp_path)
+    if content is None:
+        (tmp_path / file).unlink()
+    else:
+        (tmp_path / file).write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(CheckpointError) as caught:
+        Tokenizer.from_folder(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path) in str(caught.value) or "vocabulary" in str(caught.value) or "room" in str(caught.value)
+
+
+@pytest.mark.parametrize("model", [None, [], {"vocab": 3, "merges": []}, {"vocab": {}, "merges": [1]}, {"merges": []}])
+def test_a_damaged_tokenizer_json(tmp_path: Path, model: object) -> None:
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": model}))
+    with pytest.raises(CheckpointError):
+        Tokenizer.from_folder(tmp_path)
+
+
+def test_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="missing"):
+        Tokenizer.from_folder(tmp_path / "nowhere")
+
+
+def test_another_vocabulary_under_the_same_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "open_clip").mkdir()
+    (tmp_path / "open_clip" / bpe.CLIP_FILE).write_bytes(b"not it")
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    with pytest.raises(CheckpointError, match="not OpenAI's"):
+        find_clip_vocabulary()
+    (tmp_path / "open_clip" / bpe.CLIP_FILE).unlink()
+    with pytest.raises(DependencyError, match="pip install"):
+        find_clip_vocabulary()
