@@ -14,16 +14,21 @@ from sumi.config import ModelSpec
 from sumi.diffusion.guidance import cfg, unguided
 from sumi.diffusion.noise import Noise
 from sumi.diffusion.samplers import SAMPLERS, finish, start
-from sumi.diffusion.schedule import SPACINGS
+from sumi.diffusion.schedule import SPACINGS, Schedule
 from sumi.errors import RequestError
-from sumi.models.embedders import Notice
+from sumi.models.embedders import Notice, Prompt
 from sumi.models.latent_diffusion import LatentDiffusion
-from sumi.models.placement import batch_size, choose
+from sumi.models.placement import batch_size, choose, place
+from sumi.nets.unet import UNet
 from sumi.request import Request, did_you_mean
+from sumi.store.folder import read_folder, read_spec
 from sumi.store.images import save_png, to_pil
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+SHIPPED = Path(str(files("sumi"))) / "weights" / "scenes"
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,26 @@ class Finished:
 
 T = TypeVar("T")
 Event: TypeAlias = Encoded | Step | Decoded | Finished
+
+
+def load(path: str | Path | None = None, *, device: str | None = None, precision: str | None = None) -> LatentDiffusion:
+    """The model in a folder, ready to run; by default the one that comes with sumi.
+
+    `device` is one of PyTorch's names, `precision` is float32, bfloat16 or float16; None: what is fastest for this model on
+    this hardware and leaves its pictures as they are. SumiError, in one line, if the folder or the device cannot be used.
+    """
+    folder = SHIPPED if path is None else Path(path)
+    spec = read_spec(folder)
+    with torch.device("meta"):
+        parameters = sum(weight.numel() for weight in UNet(spec.unet).parameters())
+    where, dtype = choose(parameters, device, precision)
+    spec, parts = read_folder(folder, dtype)
+    place([parts.unet, parts.autoencoder, *parts.text_encoders], where, dtype)
+    prompt = None
+    if parts.text_encoders:
+        context, vector = spec.unet.context_width is not None, spec.unet.vector_width is not None
+        prompt = Prompt(parts.tokenizers[0], parts.text_encoders[0], context=context, vector=vector)
+    return LatentDiffusion(spec, parts.unet, parts.autoencoder, prompt, Schedule(spec.schedule))
 
 
 def resolve(request: Request, spec: ModelSpec) -> Request:

@@ -71,8 +71,8 @@ def test_ddim(network, prediction, eta, final_sigma_zero):
     assert_same_states(ours, theirs(made, network, NOISE(0), **noise))
 
 
-def count_draws(monkeypatch, module):
-    """Feeds the scheduler our noise, in the order in which it draws."""
+def feed_our_noise(monkeypatch, module):
+    """In the order in which the scheduler draws."""
     draws = iter(range(1, 10_000))
     monkeypatch.setattr(module, "randn_tensor", lambda *_, **__: NOISE(next(draws)))
 
@@ -80,13 +80,13 @@ def count_draws(monkeypatch, module):
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 def test_ddpm(network, prediction, spacing, monkeypatch):
-    count_draws(monkeypatch, diffusers.schedulers.scheduling_ddpm)
+    feed_our_noise(monkeypatch, diffusers.schedulers.scheduling_ddpm)
     made = scheduler(diffusers.DDPMScheduler, prediction, clip_sample=False, steps_offset=1, timestep_spacing=spacing)
     made.set_timesteps(20)
     assert_same_states(states(network, prediction, "ddpm", spacing=spacing, alpha_space=True), theirs(made, network, NOISE(0)))
 
 
-@pytest.mark.parametrize("prediction", ["eps", "v", "x0"])
+@pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 def test_euler(network, prediction, spacing):
     made = scheduler(diffusers.EulerDiscreteScheduler, prediction, steps_offset=1, timestep_spacing=spacing)
@@ -97,7 +97,7 @@ def test_euler(network, prediction, spacing):
 
 @pytest.mark.parametrize("prediction", ["eps", "v"])
 def test_euler_ancestral(network, prediction, monkeypatch):
-    count_draws(monkeypatch, diffusers.schedulers.scheduling_euler_ancestral_discrete)
+    feed_our_noise(monkeypatch, diffusers.schedulers.scheduling_euler_ancestral_discrete)
     made = scheduler(diffusers.EulerAncestralDiscreteScheduler, prediction, steps_offset=1, timestep_spacing="leading")
     made.set_timesteps(20)
     assert_same_states(states(network, prediction, "euler_ancestral"), theirs(made, network, start(NOISE(0), made.sigmas[0])))
@@ -108,15 +108,9 @@ def test_heun(network, prediction):
     made = scheduler(diffusers.HeunDiscreteScheduler, prediction, steps_offset=1, timestep_spacing="leading")
     made.set_timesteps(20)
     assert len(made.timesteps) == 2 * 20 - 1
-    # Theirs reports each half step; a whole one is done after its corrector, the last without.
-    whole = theirs(made, network, start(NOISE(0), made.sigmas[0]))[1::2]
-    last = theirs(made_again(made), network, start(NOISE(0), made.sigmas[0]))[-1]
-    assert_same_states(states(network, prediction, "heun"), [*whole, last])
-
-
-def made_again(made):
-    made.set_timesteps(20)
-    return made
+    halves = theirs(made, network, start(NOISE(0), made.sigmas[0]))
+    # Theirs reports each half step; a whole one is done after its corrector, the last one without.
+    assert_same_states(states(network, prediction, "heun"), [*halves[1::2], halves[-1]])
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)

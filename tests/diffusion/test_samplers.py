@@ -104,15 +104,15 @@ def test_dpmpp_2m_is_algorithm_2_of_lu(denoise, eps):
 
 def test_heun_is_algorithm_1_of_karras(denoise):
     sigmas = torch.cat([SIGMAS[TIMES], torch.zeros(1)])
-    x = x_ours = start(noise(0), sigmas[0])
+    x = start(noise(0), sigmas[0])
     for s, s_next in pairwise(sigmas):
         slope = (x - denoise(x, s)) / s
         trial = x + (s_next - s) * slope
         if s_next > 0:
             trial = x + (s_next - s) * (slope + (trial - denoise(trial, s_next)) / s_next) / 2
         x = trial
-    x_ours = last(heun(denoise, x_ours, sigmas, no_noise)).x
-    torch.testing.assert_close(x_ours, x, rtol=0, atol=1e-9)
+    ours = last(heun(denoise, start(noise(0), sigmas[0]), sigmas, no_noise))
+    torch.testing.assert_close(ours.x, x, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("sampler", DETERMINISTIC)
@@ -227,7 +227,7 @@ def test_a_denoiser_that_knows_the_picture_ends_on_it_in_float32(name, levels):
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize("spacing", SPACINGS)
 @pytest.mark.parametrize("zero_terminal_snr", [False, True])
-@pytest.mark.parametrize("steps", [1, 2, 20])
+@pytest.mark.parametrize("steps", [1, 20])
 def test_float32_is_enough(network, name, spacing, zero_terminal_snr, steps):
     schedule = Schedule(ScheduleConfig(zero_terminal_snr=zero_terminal_snr, final_sigma_zero=True))
     denoise = unguided(Denoiser(network, schedule, "v"), Conditioning())

@@ -1,59 +1,242 @@
 """The command line: `sumi "two stars above a tree"` makes a picture; a first word that is a command does something else.
 
-Paths of pictures go to standard output as they are written, everything else to standard error. Exit status: 0; 2 and one line
-for anything wrong in what was asked; 130 after Ctrl-C. Nothing heavy is imported before it is known to be needed.
+The paths of pictures go to standard output as they are written, everything else about them to standard error. Exit status:
+0; 2 and one line for anything wrong in what was asked; 130 after Ctrl-C. Nothing heavy is imported before it is needed.
 """
 
 import argparse
+import itertools
 import os
 import signal
 import sys
-from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import sumi
 from sumi.errors import OutputError, RequestError, SumiError
 from sumi.request import FIELDS, Request, did_you_mean
 
 if TYPE_CHECKING:
-    from sumi.pipeline import Picture, Step
+    from sumi.pipeline import Step
 
+METAVARS = {str: "TEXT", int: "N", float: "X"}
 OTHER_FORMATS = (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line, `sys.argv` by default, and returns the exit status."""
-    tokens = list(sys.argv[1:] if argv is None else argv)
+    words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    command, rest = (COMMANDS[words[0]], words[1:]) if words[0] in COMMANDS else (make, words)
     try:
-        _run(tokens or ["--help"])
+        with suppress(SystemExit):  # argparse's, after --help and --version
+            command(rest)
         sys.stdout.flush()
     except SumiError as error:
         print(f"sumi: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except BrokenPipeError:  # the reader of our output went away: stop, as any other program in the pipe would
+    except BrokenPipeError:
+        # Whoever read our output has left. What is still buffered must not fail once more when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + 13
+        return 128 + 13  # SIGPIPE, which Windows does not define
     return 0
 
 
-def _run(tokens: list[str]) -> None:
-    command = COMMANDS.get(tokens[0])
-    if command is not None:
-        parser = _Parser(f"sumi {tokens[0]}", command.__doc__)
-        command(parser, tokens[1:])
-    else:
-        _make(_Parser("sumi", "Makes pictures from words."), tokens)
+def make(words: Sequence[str]) -> None:
+    """Make pictures from words."""
+    parser = Parser("sumi", make, epilog="commands:\n" + "\n".join(f"  {name:10} {_summary(run)}" for name, run in COMMANDS.items()))
+    parser.usage = "sumi PROMPT [options]\n       sumi COMMAND ..."
+    shorts = {"count": ["-n"]}
+    parser.add_argument("prompt", metavar="PROMPT", help=FIELDS["prompt"].doc + "; after -- if it is the name of a command")
+    for name, field in FIELDS.items():
+        if name != "prompt":
+            flags = [*shorts.get(name, []), "--" + name.replace("_", "-")]
+            parser.add_argument(*flags, type=field.type, metavar=METAVARS[field.type], default=argparse.SUPPRESS, help=field.doc)
+    parser.add_argument("-o", "--output", metavar="PATH", help="a .png file, replaced, or a folder (default: this one, names numbered)")
+    _add_placement(parser)
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    parser.add_argument("--version", action=Version, help="print the version of sumi")
+    asked = vars(parser.read(words))
+    model, device, precision, output, quiet = (asked.pop(name) for name in ("model", "device", "precision", "output", "quiet"))
+    request = Request(**asked)
+    destination = _destination(output, request.count)
+
+    from sumi.pipeline import Decoded, Encoded, Step, load, stream
+
+    progress = Progress(quiet)
+    try:
+        for event in stream(load(model, device=device, precision=precision), request):
+            match event:
+                case Encoded():
+                    request = event.request
+                    for notice in event.notices:
+                        print(f"sumi: {notice}", file=sys.stderr)
+                case Step():
+                    progress.show(event, request)
+                case Decoded():
+                    progress.clear()
+                    for picture in event.pictures:
+                        path = destination(picture.request)
+                        picture.save(path)
+                        print(path, flush=True)
+    finally:
+        progress.clear()
 
 
-class _Parser(ArgumentParser):
-    """argparse, with its errors as ours."""
+def samplers(words: Sequence[str]) -> None:
+    """List the samplers and the spacings of their steps."""
+    Parser("sumi samplers", samplers).read(words)
+    from sumi.diffusion.samplers import SAMPLERS
+    from sumi.diffusion.schedule import SPACINGS
 
-    def __init__(self, prog: str, description: str | None, **settings: Any) -> None:
-        super().__init__(prog, description=description, allow_abbrev=False, formatter_class=_Formatter, **settings)
+    print("samplers (network calls a step; options)")
+    for name, sampler in SAMPLERS.items():
+        options = ", ".join(f"{option} {value:g}" for option, value in sampler.options.items())
+        print(f"  {name:16} {sampler.calls}  {options:6}  {_summary(sampler.function)}")
+    print("spacings")
+    for name, spacing in SPACINGS.items():
+        print(f"  {name:16} {_summary(spacing)}")
+
+
+def train(words: Sequence[str]) -> None:
+    """Run a training recipe, from where it stopped."""
+    parser = Parser("sumi train", train)
+    parser.add_argument("recipe", metavar="RECIPE", help="a .toml file, as in recipes/")
+    parser.add_argument("--out", metavar="DIR", help="folder of the results (default: training/ and the recipe's name)")
+    parser.add_argument("--minutes", metavar="X", type=float, help="stop after so long; run again to go on (default: to the end)")
+    parser.add_argument("--fresh", action="store_true", help="from the start, whatever the folder holds")
+    args = parser.read(words)
+    from sumi.train.run import train as run
+
+    print(run(args.recipe, out=args.out, minutes=args.minutes, fresh=args.fresh))
+
+
+def inspect(words: Sequence[str]) -> None:
+    """Describe a model: what it is, its defaults, its size."""
+    parser = Parser("sumi inspect", inspect)
+    parser.add_argument("path", nargs="?", metavar="PATH", help="folder of the model (default: the one that comes with sumi)")
+    args = parser.read(words)
+    import torch
+
+    from sumi.nets.autoencoder import Autoencoder
+    from sumi.nets.clip import TextEncoder
+    from sumi.nets.unet import UNet
+    from sumi.pipeline import SHIPPED
+    from sumi.store.folder import read_spec
+
+    folder = Path(args.path) if args.path else SHIPPED
+    spec = read_spec(folder)
+    height, width = spec.size
+    latent = (spec.autoencoder.latent_channels, height // spec.factor, width // spec.factor)
+    rows = {
+        "model": spec.name,
+        "pictures": f"{width} x {height}; sides are multiples of {spec.multiple}",
+        "latents": " x ".join(map(str, latent)),
+        "prompt": f"{spec.text.length - 2} tokens of {spec.text.vocab_size}" if spec.text else "none",
+        "schedule": f"{spec.schedule.kind}, {spec.schedule.steps} steps; the network predicts {spec.schedule.prediction}",
+        "defaults": f"{spec.steps} steps of {spec.sampler}, {spec.spacing}; guidance {spec.guidance:g}",
+    }
+    with torch.device("meta"):
+        networks = {"unet": UNet(spec.unet), "autoencoder": Autoencoder(spec.autoencoder)}
+        networks |= {name: TextEncoder(text) for name, text in (("text encoder", spec.text), ("text encoder 2", spec.text_2)) if text}
+    rows |= {name: f"{sum(p.numel() for p in network.parameters()):,} parameters" for name, network in networks.items()}
+    rows["files"] = f"{sum(path.stat().st_size for path in folder.rglob('*') if path.is_file()) / 1e6:,.1f} MB in {folder}"
+    for name, text in rows.items():
+        print(f"{name:14}  {text}")
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"inspect": inspect, "samplers": samplers, "train": train}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with its errors as ours and its layout left alone."""
+
+    def __init__(self, prog: str, command: Callable[[Sequence[str]], None], epilog: str | None = None) -> None:
+        formatter = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog, description=_summary(command), epilog=epilog, formatter_class=formatter, allow_abbrev=False)
+
+    def read(self, words: Sequence[str]) -> argparse.Namespace:
+        """The arguments. RequestError for what cannot be understood."""
+        found, rest = self.parse_known_args(list(words))
+        if not rest:
+            return found
+        if rest[0].startswith("-"):
+            flags = [flag for action in self._actions for flag in action.option_strings]
+            self.error(f"there is no option {rest[0]}{did_you_mean(rest[0], flags)}")
+        self.error(f"{rest[0]!r} is one word too many (a prompt goes in quotes){did_you_mean(words[0], COMMANDS)}")
 
     def error(self, message: str) -> NoReturn:
-        raise RequestError(f"{message}: see `{self.prog} --help`")
+        raise RequestError(f"{message}; see {self.prog} --help")
+
+
+class Version(argparse.Action):
+    """Looks the version up when it is asked for: that takes as long as the rest of `sumi --help`."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(version("sumi"))
+        parser.exit()
+
+
+class Progress:
+    """How far sampling is, on standard error: one line that rewrites itself on a terminal, else a line each quarter."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet, self.terminal = quiet, sys.stderr.isatty()
+
+    def show(self, step: "Step", request: Request) -> None:
+        """Says that the step is done."""
+        text = f"step {step.index} of {step.total}"
+        if len(step.images) < request.count:
+            done = step.images[-1] - request.first + 1
+            text = f"pictures {done - len(step.images) + 1} to {done} of {request.count}, {text}"
+        quarter = 4 * step.index // step.total > 4 * (step.index - 1) // step.total
+        if not self.quiet and (self.terminal or quarter):
+            print(f"\r\x1b[K{text}" if self.terminal else text, end="" if self.terminal else "\n", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Takes the line off a terminal."""
+        if not self.quiet and self.terminal:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _add_placement(parser: Parser) -> None:
+    parser.add_argument("-m", "--model", metavar="PATH", help="folder of a model (default: the one that comes with sumi)")
+    parser.add_argument("--device", metavar="NAME", help="a device, as PyTorch names it (default: the fastest here)")
+    parser.add_argument("--precision", metavar="NAME", help="float32, bfloat16 or float16 (default: what suits model and hardware)")
+
+
+def _destination(output: str | None, count: int) -> Callable[[Request], Path]:
+    """Where the picture of a request goes. OutputError, before anything is computed, if nothing can be written there."""
+    path = Path(output or ".")
+    is_file = not path.is_dir() and not (output or "").endswith("/")
+    if is_file and path.suffix.lower() in OTHER_FORMATS:
+        raise OutputError(f"pictures are written as PNG: name the file {path.with_suffix('.png')}")
+    is_file = is_file and path.suffix.lower() == ".png"
+    if is_file and count > 1:
+        raise OutputError(f"{path} is one file and {count} pictures were asked for: name a folder, such as {path.with_suffix('')}/")
+    folder = path.parent if is_file else path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {error.strerror}; choose another place with -o") from error
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"cannot write into the folder {folder}: choose another place with -o")
+    return lambda request: path if is_file else _unused(folder / f"sumi-{request.seed}-{request.first}.png")
+
+
+def _unused(path: Path) -> Path:
+    """The path, numbered if there is such a file already: it may be another prompt's."""
+    others = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+    return next(candidate for candidate in itertools.chain([path], others) if not candidate.exists())
+
+
+def _summary(documented: object) -> str:
+    """The first line of a docstring."""
+    return (documented.__doc__ or "").split("\n", 1)[0]

@@ -67,7 +67,7 @@ def read_png_text(path: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _decoded(path: Path, formats: Sequence[str]) -> Iterator[Image.Image]:
+def _decoded(path: Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
     """The picture in a file; whatever is wrong with it is an ImageError."""
     if not path.is_file():  # a pipe would hang
         raise ImageError(f"{path} is {'not a file' if path.exists() else 'missing'}: check the path")

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -123,7 +124,7 @@ class Judge(nn.Module):
 
 def _blocks(in_channels: int, channels: int, config: JudgeConfig) -> nn.Sequential:
     widths = [in_channels] + [channels] * config.layers
-    return nn.Sequential(*(ResBlock(a, b, groups=config.norm_groups) for a, b in zip(widths, widths[1:], strict=False)))
+    return nn.Sequential(*(ResBlock(a, b, groups=config.norm_groups) for a, b in pairwise(widths)))
 
 
 class JudgeBatch(NamedTuple):

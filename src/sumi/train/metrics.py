@@ -94,8 +94,9 @@ def see(
     backgrounds: NDArray[np.integer],
     labels: Labels,
 ) -> Sight:
-    """Read a judge's maps of one picture, each [h w]: index in `labels.kinds`, whether in the middle of a thing, index of colour and of background.
+    """Read a judge's maps of one picture, each [h w].
 
+    kinds: index in `labels.kinds`. cores: whether the cell is in the middle of a thing. colours, backgrounds: indices.
     Cells of one kind that belong to one thing are a region. Its colour, and the picture's background, are majority votes.
     """
     owned = things(kinds, cores)

@@ -106,24 +106,31 @@ def _turned(image: Image.Image, angle: float) -> Image.Image:
     return square
 
 
+@lru_cache(maxsize=64)
+def _shape_turned(name: str, angle: float) -> Image.Image:
+    return _turned(_shape(name), angle) if angle else _shape(name)
+
+
+@lru_cache(maxsize=4096)
+def _glyph_turned(name: str, colour: str | None, angle: float) -> Image.Image:
+    image = _atlas().crop(_cells()[name])
+    if colour:
+        image = _tint(image, COLOURS[colour])
+    return _turned(image, angle) if angle else image
+
+
 @lru_cache(maxsize=4096)
 def shape_mask(name: str, size: int, angle: float = 0.0) -> NDArray[np.float32]:
     """Coverage [size, size, 1] in 0..1 of a plain shape that fills its box."""
-    mask = _shape(name)
-    if angle:
-        mask = _turned(mask, angle)
-    return np.asarray(mask.resize((size, size), Image.Resampling.BOX), np.float32)[..., None] / np.float32(255)
+    mask = _shape_turned(name, angle).resize((size, size), Image.Resampling.BOX)
+    return np.asarray(mask, np.float32)[..., None] / np.float32(255)
 
 
 @lru_cache(maxsize=4096)
 def glyph(name: str, colour: str | None, size: int, angle: float = 0.0) -> NDArray[np.uint8]:
     """A glyph as premultiplied RGBA [size, size, 4]; `colour` replaces its hue."""
-    image = _atlas().crop(_cells()[name])
-    if colour:
-        image = _tint(image, COLOURS[colour])
-    if angle:
-        image = _turned(image, angle)
-    pixels = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC)).astype(np.uint16)
+    image = _glyph_turned(name, colour, angle).resize((size, size), Image.Resampling.BICUBIC)
+    pixels = np.asarray(image).astype(np.uint16)
     pixels[..., :3] = (pixels[..., :3] * pixels[..., 3:] + 127) // 255
     return pixels.astype(np.uint8)
 

@@ -18,7 +18,7 @@ _SINGLE: dict[str | None, tuple[int, ...]] = {"small": (22, 24), None: (36, 38),
 _PAIR: dict[str | None, tuple[int, ...]] = {"small": (18,), None: (24, 26), "big": (30,)}
 _COUNT = {2: (22, 24), 3: (18,)}
 _MIXED = {1: (24, 26), 2: (20,), 3: (18,)}
-_ANGLES = tuple(range(-25, 30, 5))
+_ANGLES = (-25.0, -12.5, 0.0, 12.5, 25.0)  # few, so that turned glyphs can be kept
 
 Span = tuple[int, int]
 Box = tuple[int, int, int]  # centre x, centre y, side
@@ -89,7 +89,7 @@ def arrange(rng: np.random.Generator, groups: Sequence[Group], relation: str | N
             x / GRID,
             y / GRID,
             side / GRID,
-            float(_ANGLES[int(rng.integers(len(_ANGLES)))]) if free else 0.0,
+            _ANGLES[int(rng.integers(len(_ANGLES)))] if free else 0.0,
             index,
         )
         for index, (group, line) in enumerate(zip(groups, lines, strict=True))

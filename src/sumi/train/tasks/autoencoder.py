@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sumi.config import AutoencoderConfig
 from sumi.nets.autoencoder import Autoencoder
@@ -34,7 +34,7 @@ class AutoencoderTask:
     ) -> None:
         self.world = World(vocabulary)
         self.size, self.batch, self.crowds, self.kl_weight = size, batch, crowds, kl_weight
-        self.autoencoder = Autoencoder(config)
+        self.autoencoder = fresh_autoencoder(config)
         self.modules = {"autoencoder": self.autoencoder}
         self.rates: dict[str, float] = {}
         _, self.held_out = draw(self.world, np.random.default_rng(1), 128, size, "held-out")
@@ -81,3 +81,12 @@ class AutoencoderTask:
         scenes = [crowd(self.world, rng) for _ in range(crowds)]
         scenes += [self.world.sample(rng, split="train") for _ in range(self.batch - crowds)]
         return to_tensor([render(scene, self.size) for scene in scenes])
+
+
+def fresh_autoencoder(config: AutoencoderConfig) -> Autoencoder:
+    """An autoencoder to be trained from nothing: residual blocks start as identities (Goyal et al. 2017, section 5.1)."""
+    autoencoder = Autoencoder(config)
+    for name, parameter in autoencoder.named_parameters():
+        if ".conv2." in name or ".to_out." in name:
+            nn.init.zeros_(parameter)
+    return autoencoder

@@ -1,0 +1,78 @@
+"""A whole model of the smallest size, with random weights: what tests of everything above the networks run on."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sumi.config import AutoencoderConfig, ModelSpec, ScheduleConfig, TextConfig, UNetConfig
+from sumi.diffusion.schedule import Schedule
+from sumi.models.embedders import Prompt
+from sumi.models.latent_diffusion import LatentDiffusion
+from sumi.nets.autoencoder import Autoencoder
+from sumi.nets.clip import TextEncoder
+from sumi.nets.unet import UNet
+from sumi.store.folder import Parts, write_folder
+from sumi.text.bpe import Tokenizer, word_vocabulary
+
+WORDS = ("a", "and", "above", "cat", "horse", "red", "star", "stars", "tree", "two")
+
+
+def _tiny() -> LatentDiffusion:
+    vocab, merges = word_vocabulary(WORDS)
+    tokenizer = Tokenizer(vocab, merges, length=12)
+    spec = ModelSpec(
+        "tiny",
+        unet=UNetConfig(
+            block_channels=(16, 32),
+            layers_per_block=1,
+            attention_depth=(0, 1),
+            heads=2,
+            context_width=24,
+            vector_width=24,
+            vector_name="class_embedding",
+            cross_only=(False, False),
+            norm_groups=8,
+        ),
+        autoencoder=AutoencoderConfig(
+            block_channels=(8, 16), layers_per_block=1, attention_levels=(False, False), norm_groups=8, latent_scale=0.5
+        ),
+        text=TextConfig(
+            vocab_size=len(vocab),
+            length=12,
+            width=24,
+            layers=2,
+            heads=2,
+            mlp_width=48,
+            eos_id=tokenizer.eos_id,
+            pad_id=tokenizer.pad_id,
+        ),
+        schedule=ScheduleConfig(prediction="v", final_sigma_zero=True),
+        size=(16, 24),
+        steps=4,
+        guidance=3.0,
+        sampler="ddim",
+        spacing="trailing",
+    )
+    assert spec.text is not None
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        unet, autoencoder, encoder = UNet(spec.unet), Autoencoder(spec.autoencoder), TextEncoder(spec.text)
+    for network in (unet, autoencoder, encoder):
+        network.eval().requires_grad_(False)
+    return LatentDiffusion(spec, unet, autoencoder, Prompt(tokenizer, encoder, vector=True), Schedule(spec.schedule))
+
+
+@pytest.fixture(scope="session")
+def tiny() -> LatentDiffusion:
+    """The model, in memory. Not to be changed."""
+    return _tiny()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny: LatentDiffusion, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same model, as a folder. Not to be changed."""
+    assert tiny.prompt is not None
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    write_folder(folder, tiny.spec, Parts(tiny.unet, tiny.autoencoder, (tiny.prompt.encoder,), (tiny.prompt.tokenizer,)))
+    return folder

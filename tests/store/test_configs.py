@@ -1,0 +1,254 @@
+"""Descriptions go to diffusers' and transformers' words and come back."""
+
+import json
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+import pytest
+
+from sumi.config import AutoencoderConfig, ModelSpec, ScheduleConfig, TextConfig, UNetConfig
+from sumi.errors import CheckpointError
+from sumi.models.zoo import SD2, SD15, SDXL, X4_UPSCALER, ZOO
+from sumi.store.configs import (
+    amended,
+    autoencoder_config,
+    autoencoder_json,
+    differences,
+    sampler_and_spacing,
+    schedule_config,
+    schedule_json,
+    text_config,
+    text_json,
+    unet_config,
+    unet_json,
+)
+
+# As they stand in the published folders, without the fields that say nothing.
+PUBLISHED_UNETS: dict[str, tuple[dict[str, Any], UNetConfig]] = {
+    "sd15": (
+        {
+            "_class_name": "UNet2DConditionModel",
+            "_diffusers_version": "0.6.0",
+            "act_fn": "silu",
+            "attention_head_dim": 8,
+            "block_out_channels": [320, 640, 1280, 1280],
+            "center_input_sample": False,
+            "cross_attention_dim": 768,
+            "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
+            "downsample_padding": 1,
+            "flip_sin_to_cos": True,
+            "freq_shift": 0,
+            "in_channels": 4,
+            "layers_per_block": 2,
+            "mid_block_scale_factor": 1,
+            "norm_eps": 1e-05,
+            "norm_num_groups": 32,
+            "out_channels": 4,
+            "sample_size": 64,
+            "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+        },
+        SD15.unet,
+    ),
+}
+SD15_JSON = PUBLISHED_UNETS["sd15"][0]
+PUBLISHED_UNETS["sd2"] = (
+    SD15_JSON | {"attention_head_dim": [5, 10, 20, 20], "cross_attention_dim": 1024, "use_linear_projection": True, "upcast_attention": True},
+    SD2.unet,
+)
+PUBLISHED_UNETS["x4"] = (
+    SD15_JSON
+    | {
+        "block_out_channels": [256, 512, 512, 1024],
+        "cross_attention_dim": 1024,
+        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+        "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+        "in_channels": 7,
+        "num_class_embeds": 1000,
+        "only_cross_attention": [True, True, True, False],
+        "use_linear_projection": True,
+    },
+    X4_UPSCALER.unet,
+)
+PUBLISHED_UNETS["sdxl"] = (
+    SD15_JSON
+    | {
+        "addition_embed_type": "text_time",
+        "addition_embed_type_num_heads": 64,
+        "addition_time_embed_dim": 256,
+        "attention_head_dim": [5, 10, 20],
+        "block_out_channels": [320, 640, 1280],
+        "class_embed_type": None,
+        "cross_attention_dim": 2048,
+        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+        "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+        "mid_block_only_cross_attention": None,
+        "projection_class_embeddings_input_dim": 2816,
+        "transformer_layers_per_block": [1, 2, 10],
+        "use_linear_projection": True,
+    },
+    SDXL.unet,
+)
+
+
+def through_json(value: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(json.dumps(value))
+    return found
+
+
+@pytest.mark.parametrize("name", PUBLISHED_UNETS)
+def test_published_unets_are_those_of_the_zoo(name: str) -> None:
+    published, expected = PUBLISHED_UNETS[name]
+    assert unet_config(published) == expected
+    # and what we write of it says the same in every field that the published one has
+    written = unet_json(expected)
+    told = {key: value for key, value in published.items() if key in written}
+    assert {key: written[key] for key in told} == told
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_variant_comes_back(name: str) -> None:
+    spec = ZOO[name]
+    assert unet_config(through_json(unet_json(spec.unet))) == spec.unet
+    assert autoencoder_config(through_json(autoencoder_json(spec.autoencoder))) == spec.autoencoder
+    assert schedule_config(through_json(schedule_json(spec.schedule, spec.spacing))) == spec.schedule
+    for text in (spec.text, spec.text_2):
+        if text is not None:
+            read = text_config(through_json(text_json(text)), text.eos_id, text.pad_id)
+            assert replace(read, output_layer=text.output_layer, final_norm=text.final_norm) == text
+
+
+def changed(config: Any) -> list[tuple[str, Any]]:
+    """`config` once for each field, with that field changed."""
+    special: dict[str, Any] = {
+        "heads": (1, 2, 4, 4),
+        "vector_width": 20,
+        "vector_name": "class_embedding",
+        "cross_only": (True, False, False, False),
+        "attention_depth": (2, 1, 0, 3),
+        "attention_levels": (False, True, False, True),
+        "block_channels": (32, 64, 128, 256),
+        "activation": "gelu",
+        "prediction": "v",
+        "kind": "linear",
+        "label_classes": 10,
+        "context_width": None,
+        "codebook_size": 16,
+        "projection_width": 24,
+        "final_norm": False,
+    }
+    found = []
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if field.name == "head_width":
+            found.append(("head_width", replace(config, heads=None, head_width=16)))
+        elif field.name in special:
+            found.append((field.name, replace(config, **{field.name: special[field.name]})))
+        elif isinstance(value, bool):
+            found.append((field.name, replace(config, **{field.name: not value})))
+        else:
+            found.append((field.name, replace(config, **{field.name: value * 2})))
+    return found
+
+
+READERS: dict[type, tuple[Callable[[Any], dict[str, Any]], Callable[[dict[str, Any]], Any]]] = {
+    UNetConfig: (unet_json, unet_config),
+    AutoencoderConfig: (autoencoder_json, autoencoder_config),
+    TextConfig: (text_json, lambda found: text_config(found, 49407, 49407)),
+    ScheduleConfig: (lambda config: schedule_json(config, "leading"), schedule_config),
+}
+# Neither of the two libraries has a word for these.
+OURS_ALONE = {"output_layer", "final_norm", "eos_id", "pad_id", "middle_depth", "residual_resampling"}
+CHANGED = [(f"{kind.__name__}.{name}", config) for kind in READERS for name, config in changed(kind())]
+
+
+@pytest.mark.parametrize(("name", "config"), CHANGED, ids=[name for name, _ in CHANGED])
+def test_every_field_comes_back(name: str, config: Any) -> None:
+    write, read = READERS[type(config)]
+    assert config != type(config)()
+    derived = read(through_json(write(config)))
+    missed = differences(config, derived)
+    assert amended(derived, through_json(missed)) == config
+    if name != "UNetConfig.vector_name":  # a name of something that is not there
+        assert set(missed) <= OURS_ALONE
+
+
+def test_every_field_of_a_spec_comes_back() -> None:
+    spec = ModelSpec(
+        "a name",
+        replace(SD15.unet, heads=(1, 2, 4, 4)),
+        replace(SD15.autoencoder, latent_scale=1),
+        replace(TextConfig(), output_layer=-2),
+        replace(TextConfig(), projection_width=9),
+        ScheduleConfig(prediction="x0"),
+        (64, 96),
+        7,
+        1.5,
+        "heun",
+        "karras",
+    )
+    assert all(getattr(spec, field.name) != getattr(ModelSpec("sd15"), field.name) for field in fields(spec))
+    base = replace(SDXL, name="other")
+    assert amended(base, through_json(differences(spec, base))) == spec
+    assert differences(spec, spec) == {}
+    assert all(is_dataclass(getattr(spec, name)) for name in ("unet", "text_2"))
+
+
+def test_schedulers_by_their_own_defaults() -> None:
+    pndm = {"_class_name": "PNDMScheduler", "beta_end": 0.012, "beta_schedule": "scaled_linear", "beta_start": 0.00085, "clip_sample": False}
+    assert schedule_config(pndm | {"num_train_timesteps": 1000, "skip_prk_steps": True, "steps_offset": 1}) == SD15.schedule
+    assert sampler_and_spacing(pndm) == ("ddim", "leading")
+    euler = pndm | {"_class_name": "EulerDiscreteScheduler", "interpolation_type": "linear", "set_alpha_to_one": False}
+    assert schedule_config(euler) == SDXL.schedule
+    assert sampler_and_spacing(euler) == ("euler", "linspace")
+    assert sampler_and_spacing(euler | {"timestep_spacing": "leading"}) == ("euler", "leading")
+    solver = {"_class_name": "DPMSolverMultistepScheduler", "use_karras_sigmas": True}
+    assert sampler_and_spacing(solver) == ("dpmpp_2m", "karras")
+    assert schedule_config({"_class_name": "DDIMScheduler"}) == ScheduleConfig("linear", 0.0001, 0.02, final_sigma_zero=True)
+
+
+KL, CLIP, DDIM = autoencoder_json(SD15.autoencoder), text_json(TextConfig()), schedule_json(SD15.schedule, "leading")
+REFUSED = [
+    (unet_config, SD15_JSON, {"_class_name": "UNet3DConditionModel"}),
+    (unet_config, SD15_JSON, {"act_fn": "gelu"}),
+    (unet_config, SD15_JSON, {"time_cond_proj_dim": 256}),
+    (unet_config, SD15_JSON, {"class_embed_type": "timestep"}),
+    (unet_config, SD15_JSON, {"addition_embed_type": "image"}),
+    (unet_config, SD15_JSON, {"dual_cross_attention": True}),
+    (unet_config, SD15_JSON, {"conv_in_kernel": 1}),
+    (unet_config, SD15_JSON, {"down_block_types": ["SimpleCrossAttnDownBlock2D"] * 4}),
+    (unet_config, SD15_JSON, {"up_block_types": ["UpBlock2D"] * 4}),
+    (unet_config, SD15_JSON, {"layers_per_block": [1, 2, 2, 2]}),
+    (unet_config, SD15_JSON, {"layers_per_block": 1_000_000}),
+    (unet_config, SD15_JSON, {"cross_attention_dim": 10**12}),
+    (unet_config, SD15_JSON, {"cross_attention_dim": "768"}),
+    (unet_config, SD15_JSON, {"norm_num_groups": True}),
+    (unet_config, SD15_JSON, {"class_embed_type": "projection", "addition_embed_type": "text_time"}),
+    (unet_config, unet_json(ZOO["ldm-faces"].unet), {"freq_shift": 1}),
+    (autoencoder_config, KL, {"_class_name": "AutoencoderTiny"}),
+    (autoencoder_config, KL, {"shift_factor": 0.1}),
+    (autoencoder_config, KL, {"use_quant_conv": False}),
+    (autoencoder_config, KL, {"scaling_factor": float("nan")}),
+    (autoencoder_config, KL, {"out_channels": 4}),
+    (autoencoder_config, KL, {"up_block_types": ["AttnUpDecoderBlock2D"] * 4}),
+    (READERS[TextConfig][1], CLIP, {"hidden_act": "relu"}),
+    (READERS[TextConfig][1], CLIP, {"architectures": ["T5EncoderModel"]}),
+    (READERS[TextConfig][1], CLIP, {"num_hidden_layers": 10_000}),
+    (schedule_config, DDIM, {"beta_schedule": "sigmoid"}),
+    (schedule_config, DDIM, {"prediction_type": "flow_prediction"}),
+    (schedule_config, DDIM, {"trained_betas": [0.1]}),
+]
+
+
+@pytest.mark.parametrize(("read", "base", "change"), REFUSED, ids=[str(change)[:60] for *_, change in REFUSED])
+def test_what_sumi_does_not_do_is_refused(read: Callable[[Any], Any], base: dict[str, Any], change: dict[str, Any]) -> None:
+    read(base)
+    with pytest.raises(CheckpointError) as caught:
+        read(base | change)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("table", [{"steps": "20"}, {"size": [64]}, {"size": [64, 6.5]}, {"guidance": True}, {"sampler": None}, {"text": 5}])
+def test_settings_of_another_type_are_refused(table: dict[str, Any]) -> None:
+    with pytest.raises((CheckpointError, AttributeError)):
+        amended(SD15, table)

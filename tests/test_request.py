@@ -1,0 +1,109 @@
+"""What may be asked: the fields of a request, their ranges, and their way through JSON."""
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sumi.errors import PromptError, RequestError
+from sumi.request import FIELDS, Request
+
+RANGES: dict[str, tuple[float, float]] = {
+    "seed": (0, 2**64 - 1),
+    "first": (0, 2**32 - 1),
+    "count": (1, 2**32 - 1),
+    "steps": (1, 10_000),
+    "guidance": (0, 100),
+    "guidance_rescale": (0, 1),
+    "eta": (0, 1),
+    "width": (1, 8192),
+    "height": (1, 8192),
+}
+TEXTS = ("prompt", "negative", "sampler", "spacing")
+
+
+def values(name: str) -> st.SearchStrategy[Any]:
+    field = FIELDS[name]
+    if field.type is str:
+        value: st.SearchStrategy[Any] = st.text(st.characters(exclude_categories=["Cs"]))
+    else:
+        value = (st.integers if field.type is int else st.floats)(*RANGES[name])
+    return st.none() | value if field.optional else value
+
+
+def test_every_field_has_a_range_or_is_text_and_is_documented() -> None:
+    assert set(FIELDS) == {field.name for field in dataclasses.fields(Request)} == {*RANGES, *TEXTS}
+    assert all(field.doc for field in FIELDS.values())
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_a_number_may_be_either_end_of_its_range_and_no_further(name: str) -> None:
+    for end, beyond in zip(RANGES[name], (-1, 1), strict=True):
+        assert getattr(Request(**{name: end}), name) == end
+        with pytest.raises(RequestError, match=rf"^{name} must be from \d+ to \d+; got "):
+            Request(**{name: end + beyond})
+
+
+@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "1", True, [1], 10**400])
+def test_numbers_are_finite_numbers_and_nothing_else(name: str, value: object) -> None:
+    with pytest.raises(RequestError) as error:
+        Request(**{name: value})
+    assert "\n" not in str(error.value) and len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_text_is_text(name: str) -> None:
+    with pytest.raises(RequestError, match=f"{name} must be text; got 3"):
+        Request(**{name: 3})  # type: ignore[arg-type]
+    with pytest.raises(PromptError, match="not Unicode"):
+        Request(**{name: "half a pair: \ud800"})  # type: ignore[arg-type]
+
+
+def test_whole_guidance_is_a_float_so_that_equal_requests_are_written_alike() -> None:
+    assert Request(guidance=3).to_json() == Request(guidance=3.0).to_json()
+
+
+def test_a_request_cannot_be_changed_and_a_changed_copy_is_checked() -> None:
+    request = Request(prompt="a cat", seed=7)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        request.seed = 8  # type: ignore[misc]
+    assert dataclasses.replace(request, steps=3) == Request(prompt="a cat", seed=7, steps=3)
+    with pytest.raises(RequestError):
+        dataclasses.replace(request, seed=-1)
+
+
+@given(st.fixed_dictionaries({}, optional={name: values(name) for name in FIELDS}))
+def test_json_there_and_back(fields: dict[str, Any]) -> None:
+    request = Request(**fields)
+    text = request.to_json()
+    assert Request.from_json(text) == request
+    assert Request.from_json(text).to_json() == text
+    assert "\n" not in text and None not in json.loads(text).values()
+
+
+def test_seed_0_is_a_seed() -> None:
+    assert json.loads(Request(seed=0).to_json())["seed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must be JSON"),
+        ('{"seed": 1', "must be JSON"),
+        ("[" * 100_000, "must be JSON"),
+        ("[1]", "must be a JSON object"),
+        ("null", "must be a JSON object"),
+        ('{"sead": 1}', r"no field 'sead' \(did you mean seed\?\): the fields are prompt, "),
+        ('{"seed": 1.0}', "seed must be a whole number; got 1.0"),
+        ('{"guidance": NaN}', "guidance must be from 0 to 100; got nan"),
+        ('{"guidance": 1e999}', "guidance must be from 0 to 100; got inf"),
+        ('{"prompt": "\\ud800"}', "not Unicode"),
+    ],
+)
+def test_json_that_is_not_a_request_is_refused(text: str, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        Request.from_json(text)
