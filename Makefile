@@ -7,7 +7,7 @@ PICTURE ?= out/picture.png
 WORKERS ?= 2
 
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL := $(BIN)/python -m pip install --quiet --progress-bar off --no-compile --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help picture test full lint types check format clean
@@ -24,9 +24,7 @@ help:
 picture: export PROMPT := $(PROMPT)
 picture: export PICTURE := $(PICTURE)
 picture: .venv/run.stamp
-	@mkdir -p "$$(dirname "$$PICTURE")"
-	@$(BIN)/sumi "$$PROMPT" --output "$$PICTURE"
-	@realpath "$$PICTURE"
+	@$(BIN)/sumi --output "$$PICTURE" -- "$$PROMPT"
 
 # One thread a worker: the networks of the tests are tiny, and workers that share their threads wait for each other.
 test full: export OMP_NUM_THREADS := 1

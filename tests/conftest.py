@@ -1,5 +1,6 @@
 """A whole model of the smallest size, with random weights: what tests of everything above the networks run on."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,18 @@ from sumi.text.bpe import Tokenizer, word_vocabulary
 WORDS = ("a", "and", "above", "cat", "horse", "red", "star", "stars", "tree", "two")
 
 
+SOURCE = Path(__file__).parents[1] / "src"
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """For a process of its own, in which sumi is found whether or not it is installed."""
+    return {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
+
+
 def _tiny() -> LatentDiffusion:
     vocab, merges = word_vocabulary(WORDS)
-    tokenizer = Tokenizer(vocab, merges, length=12)
+    tokenizer = Tokenizer(vocab, merges, length=24)
     spec = ModelSpec(
         "tiny",
         unet=UNetConfig(
@@ -39,7 +49,7 @@ def _tiny() -> LatentDiffusion:
         ),
         text=TextConfig(
             vocab_size=len(vocab),
-            length=12,
+            length=24,
             width=24,
             layers=2,
             heads=2,

@@ -4,7 +4,9 @@ Read from the syntax tree, so a module counts whether or not anything here can i
 """
 
 import ast
+import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -20,6 +22,7 @@ LEVELS = [
     {"store"},
     {"pipeline", "explain", "train"},
     {"apps"},
+    {"__main__"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 
@@ -84,8 +87,6 @@ def test_no_circles() -> None:
     ("library", "allowed"),
     [
         ("PIL", ("sumi.store.images", "sumi.train.scenes")),
-        ("cyclopts", ("sumi.apps",)),
-        ("pydantic", ("sumi.request", "sumi.apps")),
         ("tokenizers", ("sumi.text",)),
         ("safetensors", ("sumi.store.checkpoint",)),
     ],
@@ -93,6 +94,13 @@ def test_no_circles() -> None:
 def test_a_library_has_its_place(library: str, allowed: tuple[str, ...]) -> None:
     users = [module for module in MODULES if library in others(module, types=False)]
     assert [module for module in users if not module.startswith(allowed)] == []
+
+
+def test_dependencies_are_what_is_imported() -> None:
+    project = tomllib.loads((ROOT.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {re.split(r"[^\w-]", requirement)[0] for requirement in project["dependencies"]}
+    imported = set[str]().union(*(others(module) for module in MODULES)) - sys.stdlib_module_names
+    assert {{"pillow": "PIL"}.get(name, name) for name in declared} == imported
 
 
 def test_text_needs_no_torch() -> None:

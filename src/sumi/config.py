@@ -79,6 +79,9 @@ class AutoencoderConfig:
     latent_scale: float = 0.18215
     """Latents are multiplied by this on the way out of `encode`, divided by it on the way into `decode`."""
     codebook_size: int | None = None
+    patch_size: int = 1
+    """Pixels along one side that enter and leave as channels of one cell. Published models have 1; 2 lets a network that is too small
+    to work at full resolution spend itself on the rest, and learn far faster."""
 
     def __post_init__(self) -> None:
         if len(self.attention_levels) != len(self.block_channels):
@@ -89,7 +92,7 @@ class AutoencoderConfig:
     @property
     def factor(self) -> int:
         """Pixels per latent cell, along one side."""
-        return 1 << (len(self.block_channels) - 1)
+        return self.patch_size << (len(self.block_channels) - 1)
 
 
 @dataclass(frozen=True)

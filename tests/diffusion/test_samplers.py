@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sumi.config import ScheduleConfig
 from sumi.diffusion.conditioning import Conditioning
 from sumi.diffusion.denoiser import Denoiser
-from sumi.diffusion.guidance import unguided
+from sumi.diffusion.guidance import cfg, unguided
 from sumi.diffusion.noise import Noise
 from sumi.diffusion.samplers import SAMPLERS, ddim, ddpm, dpmpp_2m, euler, euler_ancestral, finish, heun, start
 from sumi.diffusion.schedule import SPACINGS, Schedule
@@ -239,6 +239,27 @@ def test_float32_is_enough(network, name, spacing, zero_terminal_snr, steps):
     # Heun's corrector multiplies the last digit of the first slope by sigma.
     tolerance = 2e-2 if name == "heun" and zero_terminal_snr else 2e-4
     torch.testing.assert_close(single.double(), double, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("sampler", [ddpm, lambda *inputs: ddim(*inputs, eta=1.0), euler_ancestral])
+def test_a_long_step_keeps_its_digits_in_float32(sampler):
+    """Of x at 10,000, a step to 10 with full noise keeps (10 / 10,000)^2."""
+    x = torch.full((1, 1, 1, 1), 1e4)
+    (step,) = sampler(lambda x, sigma: torch.zeros_like(x), x, torch.tensor([1e4, 10.0]), torch.zeros(2, 1, 1, 1, 1).__getitem__)
+    assert step.x.item() == pytest.approx(0.01, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("prediction", ["eps", "v", "x0"])
+def test_sigmas_stay_on_the_cpu_wherever_the_latents_are(network, name, prediction):
+    """The meta device refuses to mix as any other would."""
+    context = torch.zeros(2, 5, 6, device="meta")
+    denoise = cfg(Denoiser(network, SCHEDULE, prediction), Conditioning(context), Conditioning(context), 7.5, rescale=0.7)
+    draw = Noise(3, range(2), SHAPE, "meta")
+    sigmas = SCHEDULE.spaced(3, "trailing")
+    step = last(SAMPLERS[name].function(denoise, start(draw(0), sigmas[0]), sigmas, draw))
+    assert finish(step.x, step.sigma).device.type == "meta"
+    assert step.sigma.device.type == "cpu"
 
 
 # Gaussian data of mean 0.7 and standard deviation 0.5: the best denoiser, and the flow that it makes, are known.

@@ -1,5 +1,6 @@
 """Latents, their scale and their spread. The numbers of the networks are tested in parity/."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -29,6 +30,21 @@ def test_factor() -> None:
     assert AutoencoderConfig().factor == 8
     assert TINY.factor == 4
     assert Autoencoder(TINY).encode(torch.zeros(1, 3, 16, 8)).mean.shape == (1, 4, 4, 2)
+
+
+@torch.no_grad()
+def test_patches_are_channels() -> None:
+    """Two by two pixels enter as one cell of twelve channels and leave again where they were."""
+    patched, plain = Autoencoder(replace(TINY, patch_size=2)), Autoencoder(replace(TINY, image_channels=12))
+    plain.load_state_dict(randomise(patched).state_dict())
+    image = torch.rand(1, 3, 16, 32) * 2 - 1
+    cells = torch.stack([image[:, c, i::2, j::2] for c in range(3) for i in range(2) for j in range(2)], dim=1)
+    latent = patched.encode(image).mode()
+    assert patched.config.factor == 8 and latent.shape == (1, 4, 2, 4)
+    assert torch.equal(latent, plain.encode(cells).mode())
+    decoded, expected = patched.decode(latent), plain.decode(latent)
+    for c, i, j in itertools.product(range(3), range(2), range(2)):
+        assert torch.equal(decoded[:, c, i::2, j::2], expected[:, 4 * c + 2 * i + j])
 
 
 def test_posterior() -> None:

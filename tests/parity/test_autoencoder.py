@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL, VQModel
 
 from sumi.config import AutoencoderConfig
 from sumi.nets.autoencoder import Autoencoder
-from support import assert_agree, randomise
+from support import assert_agree, assert_same_norms, randomise
 
 SCALE = 0.18215
 SIZES = [(16, 16), (32, 48)]
@@ -54,6 +54,11 @@ def pair(name: str) -> tuple[Autoencoder, Any]:
     ours = Autoencoder(settings).eval()
     ours.load_state_dict(theirs.state_dict(), strict=True)
     return ours, theirs
+
+
+@pytest.mark.parametrize("name", KL | VQ)
+def test_norms(name: str) -> None:
+    assert_same_norms(*pair(name))
 
 
 @pytest.mark.parametrize("name", KL)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sumi.config import UNetConfig
 from sumi.nets.layers import timestep_embedding
 from sumi.nets.unet import Residuals, UNet
-from support import assert_agree, randomise
+from support import assert_agree, assert_same_norms, randomise
 
 TIMES = [0, 1, 500, 999]
 SIZES = [(8, 8), (16, 24), (24, 8)]
@@ -222,6 +222,11 @@ def test_prediction(name: str) -> None:
             t = torch.tensor([time, 999 - time])
             with torch.no_grad():
                 assert_agree(ours(x, t, context, vector), theirs(x, t, **keywords).sample)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_norms(name: str) -> None:
+    assert_same_norms(*pair(name))
 
 
 def test_fractional_times() -> None:

@@ -1,6 +1,7 @@
 """The loop on a task of one small linear layer."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ class Line:
         self.seen: list[float] = []
 
     def loss(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        x = torch.from_numpy(rng.standard_normal((64, 1), np.float32)) + 0.01 * torch.randn(64, 1)
+        x = torch.from_numpy(rng.standard_normal((64, 1), np.float32))
         self.seen.append(float(x.sum()))
         error = (self.layer(x.to(self.layer.weight.dtype)).float() - (2 * x + 1)).square().mean()
         return error * (torch.nan if step == self.poison else 1), {"x": float(x.mean())}
@@ -47,7 +48,7 @@ def quiet(_: str) -> None:
     pass
 
 
-SHORT = Training(steps=120, rate=0.1, warmup=5, cooldown=40, weight_decay=0.0, average=0.9, precision="float32", threads=1, save_every=20)
+SHORT = Training(steps=120, rate=0.1, warmup=5, cooldown=40, weight_decay=0.0, average=0.9, precision="float32", workers=1, save_every=20)
 
 
 def masters(out: Path) -> dict[str, Tensor]:
@@ -83,6 +84,16 @@ def test_a_resumed_run_is_bit_equal_to_one_that_was_not_stopped(tmp_path: Path) 
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+def test_workers_share_the_work_and_average(tmp_path: Path) -> None:
+    one, two = Line(), Line()
+    train(one, SHORT, tmp_path / "one", say=quiet)
+    train(two, replace(SHORT, workers=2), tmp_path / "two", say=quiet)
+    assert len(two.seen) == 2 * len(one.seen)
+    assert float(masters(tmp_path / "two")["average.layer.weight"]) == pytest.approx(2, abs=0.05)
+    train(Line(), replace(SHORT, workers=2), tmp_path / "again", say=quiet)
+    assert torch.equal(masters(tmp_path / "two")["master.layer.weight"], masters(tmp_path / "again")["master.layer.weight"])
+
+
 def test_minutes_stop_it_and_the_same_call_goes_on(tmp_path: Path) -> None:
     lines: list[str] = []
     assert not train(Line(), SHORT, tmp_path, minutes=0, say=lines.append)
@@ -106,7 +117,7 @@ def test_rate_warms_up_stays_and_cools_down() -> None:
 
 def test_bfloat16_keeps_float32_masters(tmp_path: Path) -> None:
     task = Line()
-    train(task, Training(steps=40, rate=1e-3, warmup=1, precision="bfloat16", threads=1), tmp_path, say=quiet)
+    train(task, Training(steps=40, rate=1e-3, warmup=1, precision="bfloat16", workers=1), tmp_path, say=quiet)
     master = masters(tmp_path)["master.layer.weight"]
     assert master.dtype == torch.float32 and task.layer.weight.dtype == torch.bfloat16
     assert float(master) != float(master.bfloat16())  # bits that bfloat16 would have lost
@@ -116,7 +127,7 @@ def test_a_frozen_network_does_not_move(tmp_path: Path) -> None:
     task = Line()
     task.layer.bias.requires_grad_(False)
     start = float(task.layer.bias)
-    train(task, Training(steps=20, rate=0.1, warmup=1, weight_decay=0.5, precision="float32", threads=1), tmp_path, say=quiet)
+    train(task, Training(steps=20, rate=0.1, warmup=1, weight_decay=0.5, precision="float32", workers=1), tmp_path, say=quiet)
     assert float(masters(tmp_path)["master.layer.bias"]) == start
 
 
@@ -124,12 +135,12 @@ def test_relative_rates_are_kept(tmp_path: Path) -> None:
     task = Line()
     task.rates = {"layer": 0.0}
     start = task.layer.weight.detach().clone()
-    train(task, Training(steps=5, rate=0.1, warmup=1, weight_decay=0.0, precision="float32", threads=1), tmp_path, say=quiet)
+    train(task, Training(steps=5, rate=0.1, warmup=1, weight_decay=0.0, precision="float32", workers=1), tmp_path, say=quiet)
     assert torch.equal(masters(tmp_path)["master.layer.weight"], start)
 
 
 def test_log_has_figures_by_step(tmp_path: Path) -> None:
-    train(Line(), Training(steps=20, warmup=1, log_every=10, validate_every=20, precision="float32", threads=1), tmp_path, say=quiet)
+    train(Line(), Training(steps=20, warmup=1, log_every=10, validate_every=20, precision="float32", workers=1), tmp_path, say=quiet)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [10, 20, 20]
     assert {"loss", "gradient", "rate", "eta", "x"} <= lines[0].keys() and "slope" in lines[2]

@@ -14,13 +14,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from sumi.errors import OutputError, RequestError, SumiError
+from sumi.errors import DependencyError, OutputError, RequestError, SumiError
 from sumi.request import FIELDS, Request, did_you_mean
 
 if TYPE_CHECKING:
     from sumi.pipeline import Step
 
 METAVARS = {str: "TEXT", int: "N", float: "X"}
+SHORT = {"count": ["-n"]}
 OTHER_FORMATS = (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 
 
@@ -31,16 +32,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with suppress(SystemExit):  # argparse's, after --help and --version
             command(rest)
-        sys.stdout.flush()
+        print(end="", flush=True)
     except SumiError as error:
         print(f"sumi: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except BrokenPipeError:
-        # Whoever read our output has left. What is still buffered must not fail once more when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read our output has left
+        _drop_output()
         return 128 + 13  # SIGPIPE, which Windows does not define
+    except OSError as error:  # standard output is full; faults of files are SumiErrors
+        _drop_output()
+        print(f"sumi: {error}", file=sys.stderr)
+        return SumiError.exit_code
     return 0
 
 
@@ -48,12 +52,10 @@ def make(words: Sequence[str]) -> None:
     """Make pictures from words."""
     parser = Parser("sumi", make, epilog="commands:\n" + "\n".join(f"  {name:10} {_summary(run)}" for name, run in COMMANDS.items()))
     parser.usage = "sumi PROMPT [options]\n       sumi COMMAND ..."
-    shorts = {"count": ["-n"]}
     parser.add_argument("prompt", metavar="PROMPT", help=FIELDS["prompt"].doc + "; after -- if it is the name of a command")
-    for name, field in FIELDS.items():
+    for name in FIELDS:
         if name != "prompt":
-            flags = [*shorts.get(name, []), "--" + name.replace("_", "-")]
-            parser.add_argument(*flags, type=field.type, metavar=METAVARS[field.type], default=argparse.SUPPRESS, help=field.doc)
+            _add_field(parser, name)
     parser.add_argument("-o", "--output", metavar="PATH", help="a .png file, replaced, or a folder (default: this one, names numbered)")
     _add_placement(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
@@ -113,6 +115,36 @@ def train(words: Sequence[str]) -> None:
     print(run(args.recipe, out=args.out, minutes=args.minutes, fresh=args.fresh))
 
 
+def evaluate(words: Sequence[str]) -> None:
+    """Score a model: the share of its pictures that show what was asked for."""
+    parser = Parser("sumi eval", evaluate)
+    parser.add_argument("-m", "--model", metavar="PATH", help="folder of a model (default: the one that comes with sumi)")
+    parser.add_argument("--count", metavar="N", type=int, default=1000, help="how many pictures (default: 1000)")
+    parser.add_argument("--vocabulary", metavar="NAME", default="objects", help="shapes, objects or world (default: objects)")
+    parser.add_argument("--kind", metavar="NAME", help="one kind of scene (default: all)")
+    parser.add_argument("--json", action="store_true", help="print every number, with its interval of confidence, as JSON")
+    for name in ("seed", "steps", "guidance"):
+        _add_field(parser, name)
+    asked = vars(parser.read(words))
+    as_json = asked.pop("json")
+    FIELDS["count"].checked("count", asked["count"])
+    from sumi.train.evaluate import evaluate as run
+    from sumi.train.scenes import KINDS, VOCABULARIES
+
+    for name, known in (("vocabulary", VOCABULARIES), ("kind", (None, *KINDS))):
+        if asked[name] not in known:
+            raise RequestError(f"there is no {name} {asked[name]!r}: use {', '.join(filter(None, known))}")
+    report = run(asked.pop("model"), **asked)
+    if as_json:
+        print(report.to_json())
+        return
+    print(f"{'':14} {'n':>6}  generated (95% interval)      real")
+    for name, share in report.generated.items():
+        if share.value is not None:
+            interval = f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})"
+            print(f"{name:14} {share.n:6}  {interval:26}  {report.real[name].value or 0:6.1%}")
+
+
 def inspect(words: Sequence[str]) -> None:
     """Describe a model: what it is, its defaults, its size."""
     parser = Parser("sumi inspect", inspect)
@@ -147,7 +179,7 @@ def inspect(words: Sequence[str]) -> None:
         print(f"{name:14}  {text}")
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"inspect": inspect, "samplers": samplers, "train": train}
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"eval": evaluate, "inspect": inspect, "samplers": samplers, "train": train}
 
 
 class Parser(argparse.ArgumentParser):
@@ -178,9 +210,12 @@ class Version(argparse.Action):
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        print(version("sumi"))
+        try:
+            print(version("sumi"))
+        except PackageNotFoundError as error:
+            raise DependencyError("sumi runs from its source and has no version until it is installed: pip install -e .") from error
         parser.exit()
 
 
@@ -204,6 +239,17 @@ class Progress:
         """Takes the line off a terminal."""
         if not self.quiet and self.terminal:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _drop_output() -> None:
+    """What is still buffered must not fail once more when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _add_field(parser: Parser, name: str) -> None:
+    """An option for a field of `Request`; what is not given is not among the arguments."""
+    field, flags = FIELDS[name], [*SHORT.get(name, []), "--" + name.replace("_", "-")]
+    parser.add_argument(*flags, type=field.type, metavar=METAVARS[field.type], default=argparse.SUPPRESS, help=field.doc)
 
 
 def _add_placement(parser: Parser) -> None:

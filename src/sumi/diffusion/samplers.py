@@ -138,7 +138,7 @@ def _split(s: Tensor, s_next: Tensor, eta: float) -> tuple[Tensor, Tensor]:
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must be from 0 to 1; got {eta}")
     r = s_next / s
-    # Not sqrt(s'^2 - random^2): in float32 that is NaN for small r.
+    # Not sqrt(s'^2 - random^2), in which a small r drowns.
     return s_next * ((1 - eta**2) + (eta * r) ** 2).sqrt(), s_next * eta * (1 - r**2).sqrt()
 
 

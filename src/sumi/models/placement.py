@@ -31,8 +31,8 @@ def choose(parameters: int, device: str | None = None, precision: str | None = N
     if precision is not None and precision not in PRECISIONS:
         raise SumiError(f"there is no precision {precision!r}: use {', '.join(PRECISIONS)}")
     try:
-        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=where)
+        where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device is None else device)
+        torch.zeros(1, device=where).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise SumiError(f"device {device!r} is not available here: use cpu, or leave it out") from error
     if precision is not None:

@@ -80,7 +80,8 @@ class Encoder(nn.Module):
     def __init__(self, config: AutoencoderConfig, out_channels: int) -> None:
         super().__init__()
         channels, groups = config.block_channels, config.norm_groups
-        self.conv_in = nn.Conv2d(config.image_channels, channels[0], 3, padding=1)
+        self.patch_size = config.patch_size
+        self.conv_in = nn.Conv2d(config.image_channels * config.patch_size**2, channels[0], 3, padding=1)
         self.down_blocks = nn.ModuleList()
         width = channels[0]
         for level, out in enumerate(channels):
@@ -96,7 +97,7 @@ class Encoder(nn.Module):
         self.conv_out = nn.Conv2d(width, out_channels, 3, padding=1)
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B _ h w"]:
-        h = self.conv_in(image)
+        h = self.conv_in(F.pixel_unshuffle(image, self.patch_size))
         for block in self.down_blocks:
             h = block(h)
         out: Tensor = self.conv_out(F.silu(self.conv_norm_out(self.mid_block(h))))
@@ -121,14 +122,14 @@ class Decoder(nn.Module):
             self.up_blocks.append(block)
             width = out
         self.conv_norm_out = nn.GroupNorm(groups, width, eps=1e-6)
-        self.conv_out = nn.Conv2d(width, config.image_channels, 3, padding=1)
+        self.patch_size = config.patch_size
+        self.conv_out = nn.Conv2d(width, config.image_channels * config.patch_size**2, 3, padding=1)
 
     def forward(self, latent: Float[Tensor, "B Z h w"]) -> Float[Tensor, "B C H W"]:
         h = self.mid_block(self.conv_in(latent))
         for block in self.up_blocks:
             h = block(h)
-        out: Tensor = self.conv_out(F.silu(self.conv_norm_out(h)))
-        return out
+        return F.pixel_shuffle(self.conv_out(F.silu(self.conv_norm_out(h))), self.patch_size)
 
 
 class Codebook(nn.Module):

@@ -80,6 +80,7 @@ SAMPLERS = {
 }
 # Sizes above these describe no model; they are there to use up the memory or the day of whoever opens the folder.
 MAX_NUMBER, MAX_REPEATS = 1 << 20, 128
+MIN_NUMBER = {"attention_depth": 0, "middle_depth": 0, "eos_id": 0, "pad_id": 0, "steps_offset": 0, "output_layer": -MAX_REPEATS}
 REPEATS = ("layers", "layers_per_block", "attention_depth", "middle_depth")
 
 
@@ -111,7 +112,8 @@ def unet_json(config: UNetConfig) -> Json:
             "downsample_type": "resnet" if config.residual_resampling else "conv",
             "upsample_type": "resnet" if config.residual_resampling else "conv",
         }
-    depths = [depth or config.middle_depth for depth in config.attention_depth]
+    # The middle takes the last level's depth; where there is no attention the number says nothing.
+    depths = [depth or 1 for depth in config.attention_depth[:-1]] + [config.attention_depth[-1] or config.middle_depth]
     vector = {
         "projection_class_embeddings_input_dim": config.vector_width,
         "class_embed_type": "projection" if config.vector_name == "class_embedding" else None,
@@ -184,10 +186,12 @@ def unet_config(json: Json) -> UNetConfig:
 def autoencoder_json(config: AutoencoderConfig) -> Json:
     """diffusers' AutoencoderKL, or VQModel if there is a codebook."""
     kinds = ["Attn" if attends else "" for attends in config.attention_levels]
+    # diffusers has no word for patches: it opens the network that they enter and leave as channels.
+    channels = config.image_channels * config.patch_size**2
     common = {
         "act_fn": "silu",
-        "in_channels": config.image_channels,
-        "out_channels": config.image_channels,
+        "in_channels": channels,
+        "out_channels": channels,
         "latent_channels": config.latent_channels,
         "block_out_channels": list(config.block_channels),
         "layers_per_block": config.layers_per_block,
@@ -365,11 +369,11 @@ def _sound(config: Config) -> Config:
     for name, kind in get_type_hints(type(config)).items():
         value = getattr(config, name)
         if not _fits(value, kind):
-            raise CheckpointError(f"{type(config).__name__}.{name} cannot be {value!r}")
-        numbers = [number for number in (value if isinstance(value, tuple) else (value,)) if isinstance(number, int)]
-        limit = MAX_REPEATS if name in REPEATS else MAX_NUMBER
-        if len(numbers) > MAX_REPEATS or any(abs(number) > limit for number in numbers):
-            raise CheckpointError(f"{type(config).__name__}.{name} cannot be as large as it says")
+            raise CheckpointError(f"{type(config).__name__}.{name} cannot be {value!r}"[:200])
+        numbers = [number for number in (value if isinstance(value, tuple) else (value,)) if type(number) is int]
+        least, most = MIN_NUMBER.get(name, 1), MAX_REPEATS if name in REPEATS else MAX_NUMBER
+        if len(numbers) > MAX_REPEATS or not all(least <= number <= most for number in numbers):
+            raise CheckpointError(f"{type(config).__name__}.{name} cannot be {value!r}"[:200])
     return config
 
 

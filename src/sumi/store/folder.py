@@ -1,27 +1,28 @@
 """A model as a folder, in the layout of Hugging Face, which diffusers and transformers open too.
 
-    model_index.json                  what the parts are; under "sumi" the settings that have no place elsewhere
+    model_index.json                  what the parts are
     unet/          config.json        diffusion_pytorch_model.safetensors
     vae/           config.json        diffusion_pytorch_model.safetensors
     text_encoder/  config.json        model.safetensors                       (text_encoder_2 beside it, where there are two)
     tokenizer/     vocab.json         merges.txt  tokenizer_config.json  special_tokens_map.json      (tokenizer_2 likewise)
     scheduler/     scheduler_config.json
 
-Nothing is fetched, and nothing in a folder is run.
+What the published fields cannot say is in the same files under "sumi". Nothing is fetched, and nothing in a folder is run.
 """
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from sumi.config import ModelSpec, TextConfig
+from sumi.config import AutoencoderConfig, ModelSpec, TextConfig, UNetConfig
 from sumi.errors import CheckpointError, OutputError
 from sumi.nets.autoencoder import Autoencoder
 from sumi.nets.clip import TextEncoder
@@ -35,10 +36,14 @@ DIFFUSION, TRANSFORMER = "diffusion_pytorch_model", "model"
 # Names that diffusers gave to attention without context before its version 0.15.
 OLD_ATTENTION = re.compile(r"(?<=attentions\.)(\d+)\.(query|key|value|proj_attn)\.")
 NEW_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+# Names as transformers 5 saves them.
+BARE_TEXT = re.compile(r"^(?=embeddings\.|encoder\.layers\.|final_layer_norm\.)")
 # What comes of reading a description that describes nothing possible.
 NONSENSE = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
+State: TypeAlias = Mapping[str, Tensor]
 T = TypeVar("T")
+Config = TypeVar("Config", UNetConfig, AutoencoderConfig, TextConfig)
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -63,20 +68,32 @@ def write_folder(path: Path, spec: ModelSpec, parts: Parts, dtype: torch.dtype =
     with atomic_folder(path) as folder:
         height, width = (side // spec.factor for side in spec.size)
         sides = {"sample_size": height if height == width else [height, width]}
-        _write_part(folder / "unet", configs.unet_json(spec.unet) | sides, parts.unet, DIFFUSION, dtype)
-        vae = configs.autoencoder_json(spec.autoencoder) | {"sample_size": max(spec.size)}
-        _write_part(folder / "vae", vae, parts.autoencoder, DIFFUSION, dtype)
+        _write_unet(folder / "unet", spec.unet, parts.unet.state_dict(), dtype, sides)
+        _write_autoencoder(folder / "vae", spec.autoencoder, parts.autoencoder.state_dict(), dtype, {"sample_size": max(spec.size)})
         for suffix, encoder, tokenizer in zip(("", "_2"), parts.text_encoders, parts.tokenizers, strict=False):
-            _write_part(folder / f"text_encoder{suffix}", configs.text_json(encoder.config), encoder, TRANSFORMER, dtype)
+            _write_text_encoder(folder / f"text_encoder{suffix}", encoder.config, encoder.state_dict(), dtype)
             tokenizer.save(folder / f"tokenizer{suffix}")
         _write_json(folder / "scheduler" / "scheduler_config.json", configs.schedule_json(spec.schedule, spec.spacing))
-        published, _ = _published(folder)
-        _write_json(folder / "model_index.json", _index(spec) | {"sumi": configs.differences(spec, published)})
+        index = _index(spec)
+        published, _ = _published(folder, index)
+        _write_json(folder / "model_index.json", index | {"sumi": configs.differences(spec, published)})
+
+
+def write_autoencoder(path: Path, config: AutoencoderConfig, state: State, dtype: torch.dtype = torch.float32) -> None:
+    """Writes the `vae` folder alone, `state` being the network's; OutputError as `write_folder`."""
+    with _alone(path) as folder:
+        _write_autoencoder(folder, config, state, dtype, {})
+
+
+def write_text_encoder(path: Path, config: TextConfig, state: State, dtype: torch.dtype = torch.float32) -> None:
+    """Writes a `text_encoder` folder alone; reading it takes the `tokenizer` folder beside it (`Tokenizer.save`)."""
+    with _alone(path) as folder:
+        _write_text_encoder(folder, config, state, dtype)
 
 
 def read_spec(path: Path) -> ModelSpec:
     """What the model in a folder is, without its weights; CheckpointError as `read_folder`."""
-    return _described(path)[0]
+    return _described(path, _read_index(path))[0]
 
 
 def read_folder(path: Path, dtype: torch.dtype = torch.float32) -> tuple[ModelSpec, Parts]:
@@ -84,19 +101,38 @@ def read_folder(path: Path, dtype: torch.dtype = torch.float32) -> tuple[ModelSp
 
     CheckpointError, in one line, for whatever is missing, damaged, or not of the family.
     """
-    spec, tokenizers = _described(path)
-    return spec, Parts(
-        _read_part(path / "unet", DIFFUSION, lambda: UNet(spec.unet), dtype),
-        _read_part(path / "vae", DIFFUSION, lambda: Autoencoder(spec.autoencoder), dtype),
-        tuple(_read_text_encoder(path / folder, config, dtype) for folder, config in zip(_text_folders(path), _texts(spec), strict=True)),
-        tokenizers,
-    )
-
-
-def _described(path: Path) -> tuple[ModelSpec, tuple[Tokenizer, ...]]:
-    """The spec that a folder's files describe, sumi's own settings among them, and the tokenizers."""
     index = _read_index(path)
-    spec, tokenizers = _published(path)
+    spec, tokenizers = _described(path, index)
+    unet = _read_part(path / "unet", DIFFUSION, lambda: UNet(spec.unet), dtype)
+    autoencoder = _read_part(path / "vae", DIFFUSION, lambda: Autoencoder(spec.autoencoder), dtype)
+    text_encoders = [
+        _read_part(path / folder, TRANSFORMER, partial(TextEncoder, config), dtype)
+        for folder, config in zip(_text_folders(index), _texts(spec), strict=True)
+    ]
+    return spec, Parts(unet, autoencoder, tuple(text_encoders), tokenizers)
+
+
+def read_unet(path: Path, dtype: torch.dtype = torch.float32) -> UNet:
+    """The network of a `unet` folder; CheckpointError as `read_folder`."""
+    config = _config(path, configs.unet_config)
+    return _read_part(path, DIFFUSION, lambda: UNet(config), dtype)
+
+
+def read_autoencoder(path: Path, dtype: torch.dtype = torch.float32) -> Autoencoder:
+    """The network of a `vae` folder; CheckpointError as `read_folder`."""
+    config = _config(path, configs.autoencoder_config)
+    return _read_part(path, DIFFUSION, lambda: Autoencoder(config), dtype)
+
+
+def read_text_encoder(path: Path, dtype: torch.dtype = torch.float32) -> TextEncoder:
+    """The network of a `text_encoder` folder that has its tokenizer's folder beside it; CheckpointError as `read_folder`."""
+    config, _ = _text(path)
+    return _read_part(path, TRANSFORMER, lambda: TextEncoder(config), dtype)
+
+
+def _described(path: Path, index: Json) -> tuple[ModelSpec, tuple[Tokenizer, ...]]:
+    """The spec that a folder's files describe, sumi's own settings among them, and the tokenizers."""
+    spec, tokenizers = _published(path, index)
     where = path / "model_index.json"
     spec = _understood(where, lambda: configs.amended(spec, index.get("sumi", {})))
     if len(_texts(spec)) != len(tokenizers):
@@ -104,24 +140,19 @@ def _described(path: Path) -> tuple[ModelSpec, tuple[Tokenizer, ...]]:
     return spec, tokenizers
 
 
-def _published(path: Path) -> tuple[ModelSpec, tuple[Tokenizer, ...]]:
-    """The spec as far as diffusers' and transformers' files give it, and the tokenizers."""
-    unet_file, scheduler_file = path / "unet" / "config.json", path / "scheduler" / "scheduler_config.json"
-    unet_json, scheduler = _read_json(unet_file), _read_json(scheduler_file)
-    unet = _understood(unet_file, lambda: configs.unet_config(unet_json))
-    autoencoder = _parsed(path / "vae" / "config.json", configs.autoencoder_config)
-    schedule = _understood(scheduler_file, lambda: configs.schedule_config(scheduler))
+def _published(path: Path, index: Json) -> tuple[ModelSpec, tuple[Tokenizer, ...]]:
+    """The spec as far as the files of the parts give it, and the tokenizers."""
+    unet, autoencoder = _config(path / "unet", configs.unet_config), _config(path / "vae", configs.autoencoder_config)
+    scheduler_file = path / "scheduler" / "scheduler_config.json"
+    scheduler = _read_json(scheduler_file)
     texts, tokenizers = [], []
-    for folder in _text_folders(path):
-        tokenizer = Tokenizer.from_folder(path / folder.replace("text_encoder", "tokenizer"))
-        text = _parsed(path / folder / "config.json", partial(configs.text_config, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id))
-        if max(tokenizer.vocab.values()) >= text.vocab_size or tokenizer.length > text.length:
-            raise CheckpointError(f"{path / folder} and its tokenizer are not of one model: copy the whole folder again")
-        tokenizers.append(tokenizer)
-        if unet.vector_width is not None and unet.vector_name == "add_embedding":  # SDXL reads an earlier layer
-            text = replace(text, output_layer=-2, final_norm=False)
+    for folder in _text_folders(index):
+        text, tokenizer = _text(path / folder)
+        if "sumi" not in index and unet.vector_width is not None and unet.vector_name == "add_embedding":
+            text = replace(text, output_layer=-2, final_norm=False)  # so SDXL is read, though no file of its says so
         texts.append(text)
-    side = unet_json.get("sample_size") or ModelSpec.size[0] // autoencoder.factor
+        tokenizers.append(tokenizer)
+    side = _read_json(path / "unet" / "config.json").get("sample_size", 64)
     sides = side if isinstance(side, list) else [side, side]
     sampler, spacing = configs.sampler_and_spacing(scheduler)
     spec = ModelSpec(
@@ -130,21 +161,37 @@ def _published(path: Path) -> tuple[ModelSpec, tuple[Tokenizer, ...]]:
         autoencoder=autoencoder,
         text=texts[0] if texts else None,
         text_2=texts[1] if len(texts) > 1 else None,
-        schedule=schedule,
-        size=_understood(unet_file, lambda: (sides[0] * autoencoder.factor, sides[1] * autoencoder.factor)),
+        schedule=_understood(scheduler_file, lambda: configs.schedule_config(scheduler)),
+        size=_understood(path / "unet" / "config.json", lambda: (sides[0] * autoencoder.factor, sides[1] * autoencoder.factor)),
         sampler=sampler,
         spacing=spacing,
     )
-    return _understood(unet_file, lambda: configs.amended(spec, {})), tuple(tokenizers)
+    return _understood(path / "unet" / "config.json", lambda: configs.amended(spec, {})), tuple(tokenizers)
+
+
+def _config(folder: Path, parse: Callable[[Json], Config]) -> Config:
+    """The configuration of a part: what its published fields say, amended by ours."""
+    path = folder / "config.json"
+    found = _read_json(path)
+    config: Config = _understood(path, lambda: configs.amended(parse(found), found.get("sumi", {})))
+    return config
+
+
+def _text(folder: Path) -> tuple[TextConfig, Tokenizer]:
+    tokenizer = Tokenizer.from_folder(folder.with_name(folder.name.replace("text_encoder", "tokenizer")))
+    text = _config(folder, partial(configs.text_config, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id))
+    if max(tokenizer.vocab.values()) >= text.vocab_size or tokenizer.length > text.length:
+        raise CheckpointError(f"{folder} and its tokenizer are not of one model: copy the whole folder again")
+    return text, tokenizer
 
 
 def _texts(spec: ModelSpec) -> tuple[TextConfig, ...]:
     return tuple(text for text in (spec.text, spec.text_2) if text is not None)
 
 
-def _text_folders(path: Path) -> list[str]:
-    """SDXL's refiner has only the second."""
-    return [name for name in ("text_encoder", "text_encoder_2") if (path / name).is_dir()]
+def _text_folders(index: Json) -> list[str]:
+    """Text encoders that there are: none, the first, both, or (SDXL's refiner) only the second."""
+    return [name for name in ("text_encoder", "text_encoder_2") if index.get(name) not in (None, [], [None, None])]
 
 
 def _check_parts(spec: ModelSpec, parts: Parts) -> None:
@@ -174,10 +221,34 @@ def _index(spec: ModelSpec) -> Json:
     return index
 
 
-def _write_part(folder: Path, config: Json, module: nn.Module, stem: str, dtype: torch.dtype) -> None:
-    _write_json(folder / "config.json", config)
-    state = module.state_dict()
+def _write_unet(folder: Path, config: UNetConfig, state: State, dtype: torch.dtype, extra: Json) -> None:
+    published = configs.unet_json(config)
+    _write_part(folder, published | extra, configs.differences(config, configs.unet_config(published)), state, DIFFUSION, dtype)
+
+
+def _write_autoencoder(folder: Path, config: AutoencoderConfig, state: State, dtype: torch.dtype, extra: Json) -> None:
+    published = configs.autoencoder_json(config)
+    _write_part(folder, published | extra, configs.differences(config, configs.autoencoder_config(published)), state, DIFFUSION, dtype)
+
+
+def _write_text_encoder(folder: Path, config: TextConfig, state: State, dtype: torch.dtype) -> None:
+    published = configs.text_json(config)
+    ours = configs.differences(config, configs.text_config(published, config.eos_id, config.pad_id))
+    _write_part(folder, published, ours, state, TRANSFORMER, dtype)
+
+
+def _write_part(folder: Path, config: Json, ours: Json, state: State, stem: str, dtype: torch.dtype) -> None:
+    _write_json(folder / "config.json", config | ({"sumi": ours} if ours else {}))
     save(folder / f"{stem}.safetensors", {name: t.to(dtype) if t.is_floating_point() else t for name, t in state.items()})
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[Path]:
+    """A new folder for one part, which takes the place of one that held the same and nothing else."""
+    if path.is_dir() and any(file.name != "config.json" and file.suffix != ".safetensors" for file in path.iterdir()):
+        raise OutputError(f"{path} holds other files: choose a new folder")
+    with atomic_folder(path) as folder:
+        yield folder
 
 
 def _read_part(folder: Path, stem: str, build: Callable[[], Network], dtype: torch.dtype) -> Network:
@@ -185,13 +256,12 @@ def _read_part(folder: Path, stem: str, build: Callable[[], Network], dtype: tor
     with torch.device("meta"):
         module = _understood(folder / "config.json", build)
     where, tensors = _weights(folder, stem)
-    renamed = {OLD_ATTENTION.sub(lambda m: f"{m[1]}.{NEW_ATTENTION[m[2]]}.", name): tensor for name, tensor in tensors.items()}
-    fill(module, renamed, str(where), dtype)
+    fill(module, {_present_name(name): tensor for name, tensor in tensors.items()}, str(where), dtype)
     return module.eval()
 
 
-def _read_text_encoder(folder: Path, config: TextConfig, dtype: torch.dtype) -> TextEncoder:
-    return _read_part(folder, TRANSFORMER, lambda: TextEncoder(config), dtype)
+def _present_name(name: str) -> str:
+    return BARE_TEXT.sub("text_model.", OLD_ATTENTION.sub(lambda found: f"{found[1]}.{NEW_ATTENTION[found[2]]}.", name))
 
 
 def _weights(folder: Path, stem: str) -> tuple[Path, dict[str, Tensor]]:
@@ -201,7 +271,8 @@ def _weights(folder: Path, stem: str) -> tuple[Path, dict[str, Tensor]]:
             return folder / name, load(folder / name)
     index = folder / f"{stem}.safetensors.index.json"
     if index.exists():
-        shards = _parsed(index, lambda found: sorted(set(found["weight_map"].values())))
+        found = _read_json(index)
+        shards = _understood(index, lambda: list(set(found["weight_map"].values())))
         # The index comes with the folder: a name in it must not lead out of the folder.
         if not all(isinstance(name, str) and re.fullmatch(r"[\w-][\w.-]*\.safetensors", name) for name in shards):
             raise CheckpointError(f"{index} names files outside of its folder: get the folder from somewhere else")
@@ -235,11 +306,6 @@ def _read_json(path: Path) -> Json:
     if not isinstance(value, dict):
         raise CheckpointError(f"{path} should hold a JSON object: copy it again")
     return value
-
-
-def _parsed(path: Path, parse: Callable[[Json], T]) -> T:
-    found = _read_json(path)
-    return _understood(path, lambda: parse(found))
 
 
 def _understood(path: Path, parse: Callable[[], T]) -> T:

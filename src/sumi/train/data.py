@@ -21,6 +21,11 @@ def to_pictures(images: Tensor) -> np.ndarray:
     return levels.permute(0, 2, 3, 1).byte().cpu().numpy()
 
 
+def normal(rng: np.random.Generator, like: Tensor) -> Tensor:
+    """Standard normal numbers of the shape and type of `like`, drawn from `rng`."""
+    return torch.from_numpy(rng.standard_normal(tuple(like.shape), np.float32)).to(like.dtype)
+
+
 def draw(world: World, rng: np.random.Generator, count: int, size: int, split: str = "train") -> tuple[list[Scene], Tensor]:
     """`count` scenes and their pictures [count, 3, size, size]."""
     scenes = [world.sample(rng, split=split) for _ in range(count)]

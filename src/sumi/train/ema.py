@@ -26,13 +26,6 @@ class Weights:
         self.average = {name: p.clone() for name, p in self.masters.items()}
         module.to(precision)
 
-    def collect_gradients(self) -> None:
-        """Move the working copy's gradients to the masters. A parameter without one (frozen, unused) has none there either."""
-        for name, parameter in self.working.items():
-            master = self.masters[name]
-            master.grad = None if parameter.grad is None else parameter.grad.float()
-            parameter.grad = None
-
     @torch.no_grad()
     def publish(self, step: int) -> None:
         """Copy the masters to the working copy and move the average towards them.

@@ -7,7 +7,6 @@ Legend: B batch, H W picture height and width, h w cells (H/4, W/4), N kinds (no
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -20,34 +19,29 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from numpy.random import Generator
 from numpy.typing import NDArray
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sumi.errors import CheckpointError
 from sumi.nets.layers import Downsample, ResBlock
+from sumi.store.checkpoint import fill, load, metadata, save
 from sumi.train.data import sheet, to_pictures, to_tensor
 from sumi.train.metrics import Labels, Share, Sight, attributes, see, shares
 from sumi.train.scenes import Scene, World, colour_map, render, segmentation
 from sumi.train.spoil import CELLS, SIZE, WAYS, blurred, spoil
 
 IGNORED = -100
+SPOILT = 1 / 3  # of the scenes that a judge learns from
+
+SHIPPED = Path(__file__).parents[1] / "weights" / "judge" / "judge.safetensors"
 
 
 @dataclass(frozen=True)
 class JudgeConfig:
-    """What a judge knows, and its channels at 1/2, 1/4 (the cells) and 1/8 of the resolution."""
+    """Channels at 1/2, 1/4 (the cells) and 1/8 of the resolution, and residual blocks at each of the last two."""
 
-    labels: Labels
     channels: tuple[int, int, int] = (32, 96, 160)
     layers: int = 2
-    """Residual blocks at 1/4 and at 1/8."""
     norm_groups: int = 8
-
-    @classmethod
-    def of(cls, world: World) -> "JudgeConfig":
-        """The judge of all that `world` can show."""
-        return cls(Labels(tuple(world.classes), tuple(world.colours), tuple(world.backgrounds)))
 
 
 class Marks(NamedTuple):
@@ -62,11 +56,11 @@ class Marks(NamedTuple):
 class Judge(nn.Module):
     """A convolutional network with a skip: features at 1/8 see whole things, features at 1/4 place them."""
 
-    def __init__(self, config: JudgeConfig) -> None:
+    def __init__(self, config: JudgeConfig, labels: Labels) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.labels = config, labels
         fine, cell, coarse = config.channels
-        groups, labels = config.norm_groups, config.labels
+        groups = config.norm_groups
         self.stem = nn.Conv2d(3, fine, 3, stride=2, padding=1)
         self.fine = nn.Sequential(ResBlock(fine, fine, groups=groups), Downsample(fine))
         self.cells = _blocks(fine, cell, config)
@@ -91,34 +85,33 @@ class Judge(nn.Module):
         weight = self.stem.weight
         sights = []
         for start in range(0, len(pictures), batch):
-            image = to_tensor(pictures[start : start + batch]).to(weight.device)
+            image = to_tensor(list(pictures[start : start + batch])).to(weight.device)
             if image.shape[-2:] != (SIZE, SIZE):
                 image = F.interpolate(image, (SIZE, SIZE), mode="area")
             marks = self(image.to(weight.dtype))
             answers = (marks.kinds.argmax(1), marks.cores > 0, marks.colours.argmax(1), marks.backgrounds.argmax(1))
-            sights += [see(*maps, self.config.labels) for maps in zip(*(answer.cpu().numpy() for answer in answers), strict=True)]
+            maps = zip(*(answer.cpu().numpy() for answer in answers), strict=True)
+            sights += [see(kinds, cores, colours, grounds, self.labels) for kinds, cores, colours, grounds in maps]
         return sights
 
     def save(self, path: Path) -> None:
-        """Write the weights (half precision) and the config to one safetensors file, at once or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        weights = {name: weight.half().contiguous() for name, weight in self.state_dict().items()}
-        save_file(weights, partial, metadata={"config": json.dumps(asdict(self.config))})
-        os.replace(partial, path)
+        """Write the weights, in half precision, with the config and the labels in one safetensors file."""
+        description = {"config": json.dumps(asdict(self.config)), "labels": json.dumps(asdict(self.labels))}
+        save(path, {name: weight.half() for name, weight in self.state_dict().items()}, description)
 
     @classmethod
     def load(cls, path: Path) -> "Judge":
-        """Read a judge, in float32 and in evaluation mode. Raises `CheckpointError` if the file is missing or not a judge."""
+        """Read a judge, in float32, to be used as it is. Raises `CheckpointError` if the file is missing or not a judge."""
+        weights, description = load(path), metadata(path)
         try:
-            with safe_open(path, framework="pt") as file:
-                fields = json.loads(file.metadata()["config"])
-                weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-            labels = Labels(**{name: tuple(words) for name, words in fields.pop("labels").items()})
-            judge = cls(JudgeConfig(labels, **{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}))
-            judge.load_state_dict(weights)
-        except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{path} is not a judge's weights ({error}); train one with the judge recipe") from error
+            config, labels = (json.loads(description[part]) for part in ("config", "labels"))
+            judge = cls(
+                JudgeConfig(**config | {"channels": tuple(config["channels"])}),
+                Labels(**{name: tuple(words) for name, words in labels.items()}),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path} is not a judge: train one with the judge recipe") from error
+        fill(judge, weights, str(path))
         return judge.eval().requires_grad_(False)
 
 
@@ -137,14 +130,19 @@ class JudgeBatch(NamedTuple):
     backgrounds: Int[Tensor, "B h w"]
 
 
-def judge_batch(world: World, rng: Generator, n: int, spoilt: float = 0.3) -> JudgeBatch:
-    """`n` scenes of the training split, a share of them with a thing spoilt, all a little blurred, noisy and off in colour.
+def labels_of(world: World) -> Labels:
+    """The names of all that a world can show."""
+    return Labels(tuple(world.classes), tuple(world.colours), tuple(world.backgrounds))
+
+
+def judge_batch(world: World, rng: Generator, n: int) -> JudgeBatch:
+    """`n` scenes of the training split, a third of them with a thing spoilt, all a little blurred, noisy and off in colour.
 
     That is how a real render comes back from an autoencoder, and how a good generated picture differs from a real one.
     """
     scenes = [world.sample(rng, split="train") for _ in range(n)]
     unknown = len(world.classes) + 1
-    drawn = [spoil(scene, unknown, rng) if rng.random() < spoilt else (render(scene, SIZE), segmentation(scene, CELLS)) for scene in scenes]
+    drawn = [spoil(scene, unknown, rng) if rng.random() < SPOILT else (render(scene, SIZE), segmentation(scene, CELLS)) for scene in scenes]
     kinds = np.stack([kinds for _, kinds in drawn]).astype(np.int64)
     colours = np.stack([colour_map(scene, CELLS) for scene in scenes]).astype(np.int64) - 1
     colours[(colours < 0) | (kinds == unknown)] = IGNORED
@@ -191,25 +189,24 @@ def scores(judge: Judge, scenes: Sequence[Scene]) -> dict[str, Share]:
 
 def fooled(judge: Judge, scenes: Sequence[Scene], way: str, rng: Generator) -> Share:
     """In how many scenes whose last thing is spoilt a judge still finds everything; with a perfect judge in none."""
-    unknown = len(judge.config.labels.classes) + 1
+    unknown = len(judge.labels.classes) + 1
     sights = judge.look(np.stack([spoil(scene, unknown, rng, way)[0] for scene in scenes]))
     return shares(attributes(sight, scene) for sight, scene in zip(sights, scenes, strict=True))["object"]
 
 
 class JudgeTask:
-    """Train a judge of `vocabulary` on scenes drawn as it goes."""
+    """Train a judge of all that `vocabulary` can show, on scenes drawn as it goes."""
 
-    def __init__(self, vocabulary: str, *, batch: int = 64, spoilt: float = 0.3, held_out: int = 400) -> None:
-        self.world = World(vocabulary)
-        self.judge = Judge(JudgeConfig.of(self.world))
+    def __init__(self, config: JudgeConfig, *, vocabulary: str, batch: int = 64) -> None:
+        self.world, self.batch = World(vocabulary), batch
+        self.judge = Judge(config, labels_of(self.world))
         self.modules: dict[str, nn.Module] = {"judge": self.judge}
         self.rates: dict[str, float] = {}
-        self.batch, self.spoilt = batch, spoilt
         rng = np.random.default_rng(1)
-        self.held_out = [self.world.sample(rng, split="held-out") for _ in range(held_out)]
+        self.held_out = [self.world.sample(rng, split="held-out") for _ in range(400)]
 
     def loss(self, step: int, rng: Generator) -> tuple[Tensor, dict[str, float]]:
-        return judge_loss(self.judge, judge_batch(self.world, rng, self.batch, self.spoilt))
+        return judge_loss(self.judge, judge_batch(self.world, rng, self.batch))
 
     def validate(self) -> dict[str, float]:
         """Shares of held-out real renders that are judged right, and of spoilt ones that are accepted."""
@@ -220,7 +217,7 @@ class JudgeTask:
 
     def pictures(self) -> dict[str, NDArray[np.uint8]]:
         """What the judge is taught on."""
-        batch = judge_batch(self.world, np.random.default_rng(3), 64, 0.5)
+        batch = judge_batch(self.world, np.random.default_rng(3), 64)
         return {"judge": sheet(to_pictures(batch.images), 8)}
 
     def export(self, folder: Path) -> None:

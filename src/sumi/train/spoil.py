@@ -37,7 +37,9 @@ def blurred(pixels: Floats, sigma: Floats | float) -> Floats:
     width = np.asarray(sigma, np.float32)[..., None, None]
     kernel = np.exp(-0.5 * np.square((places[:, None] - places) / width))
     kernel /= kernel.sum(-1, keepdims=True)
-    return np.einsum("...ij,...jkc,...lk->...ilc", kernel, pixels, kernel, optimize=True)
+    rows: Floats = np.einsum("...ij,...jkc->...ikc", kernel, pixels, optimize=True)
+    both: Floats = np.einsum("...lk,...ikc->...ilc", kernel, rows, optimize=True)
+    return both
 
 
 def box(thing: Thing) -> tuple[slice, slice]:
@@ -94,7 +96,7 @@ def _blob(scene: Scene, rng: Generator) -> Floats:
 def _smeared(scene: Scene, rng: Generator) -> Floats:
     """Blurred until the outline is gone."""
     side = scene.things[-1].size * SIZE
-    return blurred(_ink(scene), max(2.5, side * rng.uniform(0.12, 0.25)))
+    return blurred(_ink(scene), max(2.5, side * rng.uniform(0.16, 0.28)))
 
 
 def _mixed(scene: Scene, rng: Generator) -> Floats:

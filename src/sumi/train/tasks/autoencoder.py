@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sumi.config import AutoencoderConfig
 from sumi.nets.autoencoder import Autoencoder
 from sumi.store.folder import write_autoencoder
-from sumi.train.data import crowd, draw, sheet, to_pictures, to_tensor
+from sumi.train.data import crowd, draw, normal, sheet, to_pictures, to_tensor
 from sumi.train.scenes import World, render
 
 
@@ -42,7 +42,7 @@ class AutoencoderTask:
     def loss(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         image = self._batch(rng)
         posterior = self.autoencoder.encode(image.to(self._dtype))
-        latent = posterior.sample(torch.randn_like(posterior.mean))
+        latent = posterior.sample(normal(rng, posterior.mean))
         error = self.autoencoder.decode(latent).float() - image
         edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
         kl = posterior.kl().mean() / posterior.mean[0].numel()
@@ -84,9 +84,16 @@ class AutoencoderTask:
 
 
 def fresh_autoencoder(config: AutoencoderConfig) -> Autoencoder:
-    """An autoencoder to be trained from nothing: residual blocks start as identities (Goyal et al. 2017, section 5.1)."""
+    """An autoencoder to be trained from nothing.
+
+    Residual blocks start as identities (Goyal et al. 2017, section 5.1). The first convolutions get biases as large as what
+    they make of a picture: group normalisation takes the scale away from a flat picture, white and gray alike, unless there
+    is something in its groups to compare with.
+    """
     autoencoder = Autoencoder(config)
     for name, parameter in autoencoder.named_parameters():
         if ".conv2." in name or ".to_out." in name:
             nn.init.zeros_(parameter)
+        elif name.endswith(".conv_in.bias"):
+            nn.init.normal_(parameter)
     return autoencoder

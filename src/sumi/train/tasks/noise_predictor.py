@@ -1,5 +1,6 @@
 """Train the noise predictor, with its text encoder, on cached latents."""
 
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from sumi.nets.clip import TextEncoder
 from sumi.nets.unet import UNet
 from sumi.store.folder import write_folder
 from sumi.text.bpe import Tokenizer
-from sumi.train.data import draw, sheet, to_pictures
+from sumi.train.data import draw, normal, sheet, to_pictures
 from sumi.train.scenes import World, segmentation
 
 MAP_CELLS = 2
@@ -87,8 +88,9 @@ class NoisePredictorTask:
         self.cache_size, self.epoch_steps = cache, max(1, cache * reuse // batch)
         self.cache: Batch | None = None
         self.cached_epoch = -1
-        self._features: list[Tensor] = []
-        self.unet.up_blocks[0].upsamplers[0].register_forward_hook(lambda _m, _i, out: self._features.append(out))
+        self._lock = threading.Lock()
+        self._kept = threading.local()
+        self.unet.up_blocks[0].upsamplers[0].register_forward_hook(self._keep)
         self.held_out = self._encoded(np.random.default_rng(1), 256, "held-out")
 
     def loss(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
@@ -96,7 +98,7 @@ class NoisePredictorTask:
         batch = cached[torch.from_numpy(rng.integers(self.cache_size, size=self.batch))]
         ids = torch.where(torch.from_numpy(rng.random(self.batch) < self.drop)[:, None], self.null, batch.ids)
         t = torch.from_numpy((np.arange(self.batch) + rng.random(self.batch)) / self.batch * len(self.schedule.sigmas)).long()
-        error, features = self._error(batch.latents, ids, t, torch.randn_like(batch.latents))
+        error, features = self._error(batch.latents, ids, t, normal(rng, batch.latents))
         snr = self.schedule.sigmas[t] ** -2
         denoising = (error * (snr.clamp(max=5) + 1) / (snr + 1)).mean()
         logits = F.pixel_shuffle(self.map_head(features), MAP_CELLS).float()
@@ -126,7 +128,6 @@ class NoisePredictorTask:
         sigmas = self.schedule.spaced(spec.steps, spec.spacing)
         denoise = cfg(self.denoiser, cond, null, spec.guidance)
         *_, last = SAMPLERS[spec.sampler].function(denoise, start(noise(0), sigmas[0]), sigmas, noise)
-        self._features.clear()
         return self.autoencoder.decode(last.x)
 
     def export(self, folder: Path) -> None:
@@ -144,16 +145,20 @@ class NoisePredictorTask:
         dtype = self.unet.conv_in.weight.dtype
         scaled = (x / (1 + sigma[:, None, None, None] ** 2).sqrt()).to(dtype)
         cond = self._condition(ids)
-        self._features.clear()
         output = self.unet(scaled, t, cond.context, cond.vector).float()
         target = self.denoiser.target(latents, noise, sigma)
-        return (output - target).square().mean((1, 2, 3)), self._features.pop()
+        return (output - target).square().mean((1, 2, 3)), self._kept.features
 
     def _epoch(self, epoch: int) -> Batch:
         """The latents of one epoch: a function of its number, so that a resumed run sees the same."""
-        if self.cache is None or epoch != self.cached_epoch:
-            self.cache, self.cached_epoch = self._encoded(np.random.default_rng([7, epoch]), self.cache_size, "train"), epoch
-        return self.cache
+        with self._lock:
+            if self.cache is None or epoch != self.cached_epoch:
+                self.cache, self.cached_epoch = self._encoded(np.random.default_rng([7, epoch]), self.cache_size, "train"), epoch
+            return self.cache
+
+    def _keep(self, _module: nn.Module, _inputs: object, features: Tensor) -> None:
+        """Hold the features of this thread's last forward pass, for the auxiliary head."""
+        self._kept.features = features
 
     def _encoded(self, rng: np.random.Generator, count: int, split: str) -> Batch:
         parts = []

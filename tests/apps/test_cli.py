@@ -1,0 +1,349 @@
+"""The command line: what it writes where, and one line for anything wrong."""
+
+import io
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sumi.apps.cli import COMMANDS, main
+from sumi.request import FIELDS, Request
+from sumi.store.images import open_image, read_png_text
+from sumi.train.evaluate import Report
+from sumi.train.metrics import wilson
+
+Run = Callable[..., tuple[int, list[str], list[str]]]
+
+
+@pytest.fixture
+def run(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command line on the tiny model, in an empty folder: exit status, lines on standard output, lines on standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str, model: Path = tiny_model) -> tuple[int, list[str], list[str]]:
+        status = main([*words[:1], "-m", str(model), *words[1:]])
+        captured = capsys.readouterr()
+        return status, captured.out.splitlines(), captured.err.splitlines()
+
+    return run
+
+
+def request_of(path: str | Path) -> Request:
+    return Request.from_json(read_png_text(Path(path))["sumi"])
+
+
+def files() -> list[str]:
+    """Every file in the current folder, hidden ones and those of folders included."""
+    return sorted(str(path) for path in Path().rglob("*") if not path.is_dir())
+
+
+# Pictures and where they go
+
+
+def test_a_picture_goes_into_this_folder_named_by_its_seed_and_number(run: Run) -> None:
+    status, out, err = run("two red stars above a tree", "--seed", "7")
+    assert (status, out) == (0, ["sumi-7-0.png"])
+    assert err == ["step 1 of 4", "step 2 of 4", "step 3 of 4", "step 4 of 4"]
+    assert open_image(Path("sumi-7-0.png")).size == (24, 16)
+    assert request_of("sumi-7-0.png").prompt == "two red stars above a tree"
+    assert files() == out
+
+
+def test_every_option_reaches_the_request(run: Run) -> None:
+    asked = Request(
+        prompt="a cat",
+        negative="a tree",
+        seed=2**64 - 1,
+        first=3,
+        steps=2,
+        guidance=2.5,
+        guidance_rescale=0.5,
+        sampler="euler_ancestral",
+        spacing="karras",
+        eta=0.25,
+        width=16,
+        height=20,
+    )
+    flags = [f"--{name.replace('_', '-')}={getattr(asked, name)}" for name in FIELDS if name != "prompt"]
+    assert run("a cat", *flags, "-o", "cat.png")[:2] == (0, ["cat.png"])
+    assert request_of("cat.png") == asked
+
+
+def test_several_pictures_go_into_a_folder(run: Run) -> None:
+    status, out, err = run("a cat", "-n", "3", "--seed=7", "--first", "2", "-o", "new/cats", "-q")
+    assert (status, out, err) == (0, [f"new/cats/sumi-7-{number}.png" for number in (2, 3, 4)], [])
+    assert files() == out
+    assert [(request_of(path).first, request_of(path).count) for path in out] == [(2, 1), (3, 1), (4, 1)]
+
+
+@pytest.mark.parametrize("output", ["there/", "there", "is.png"])
+def test_one_picture_goes_into_a_folder_if_that_is_what_is_named(run: Run, output: str) -> None:
+    Path("is.png").mkdir()
+    assert run("a cat", "--seed", "0", "-o", output)[:2] == (0, [str(Path(output, "sumi-0-0.png"))])
+
+
+def test_another_runs_picture_is_never_replaced_unless_it_is_named(run: Run) -> None:
+    names = [run("a cat", "--seed=7", f"--guidance={guidance}")[1] for guidance in (2, 3, 4)]
+    assert names == [["sumi-7-0.png"], ["sumi-7-0-2.png"], ["sumi-7-0-3.png"]]
+    assert [request_of(name).guidance for (name,) in names] == [2, 3, 4]
+    for prompt in ("a cat", "a tree"):
+        assert run(prompt, "-o", "deep/er/one.PNG")[1] == ["deep/er/one.PNG"]
+        assert request_of("deep/er/one.PNG").prompt == prompt
+
+
+def test_a_seed_that_is_drawn_is_in_the_name_and_in_the_file(run: Run) -> None:
+    (first,), (second,) = (run("a cat")[1] for _ in range(2))
+    assert first != second and request_of(first).seed == int(first.split("-")[1])
+
+
+def test_no_words_are_a_prompt_too(run: Run) -> None:
+    assert run("", "--seed", "7", "-q") == (0, ["sumi-7-0.png"], [])
+
+
+def test_a_word_that_the_model_never_saw_is_told_and_the_picture_made(run: Run) -> None:
+    status, out, err = run("a hourse", "--seed=7", "-q")
+    assert (status, out) == (0, ["sumi-7-0.png"])
+    assert err == ["sumi: 'hourse' is not in this model's vocabulary; nearest: horse"]
+
+
+def test_a_prompt_may_be_the_name_of_a_command_or_begin_with_a_dash(tiny_model: Path, run: Run) -> None:
+    for prompt in ("samplers", "--help"):
+        assert main(["-o", "x.png", "-m", str(tiny_model), "--", prompt]) == 0
+        assert request_of("x.png").prompt == prompt
+
+
+def test_progress_rewrites_one_line_on_a_terminal(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    run("a cat", "--steps", "9")
+    assert "\n" not in terminal.getvalue()
+    shown = terminal.getvalue().split("\r\x1b[K")
+    assert shown[1:10] == [f"step {n} of 9" for n in range(1, 10)] and not any(shown[10:])
+
+
+def test_progress_is_sparse_in_a_log_and_tells_batches_apart(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sumi.pipeline.batch_size", lambda *_: 2)
+    _, out, err = run("a cat", "-n", "3", "--steps", "8", "-o", "out/")
+    assert len(out) == 3
+    assert err == [f"pictures {which} of 3, step {n} of 8" for which in ("1 to 2", "3 to 3") for n in (2, 4, 6, 8)]
+
+
+# What is wrong in what was asked
+
+
+def damaged(model: Path, folder: Path) -> Path:
+    shutil.copytree(model, folder)
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["a cat", "--width", "30"], "width must be a multiple of 4 with this model: use 28 or 32; got 30"),
+        (["a cat", "--steps", "0"], "steps must be from 1 to 10000; got 0"),
+        (["a cat", "--steps", "1001"], "steps must be at most the 1000 of this model's training; got 1001"),
+        (["a cat", "--steps", "many"], "argument --steps: invalid int value: 'many'; see sumi --help"),
+        (["a cat", "--seed", "-1"], "seed must be from 0 to 18446744073709551615; got -1"),
+        (["a cat", "--seed", str(2**64)], "seed must be from 0 to 18446744073709551615; got 18446744073709551616"),
+        (["a cat", "--guidance", "nan"], "guidance must be from 0 to 100; got nan"),
+        (["a cat", "-n", "0"], "count must be from 1 to 4294967295; got 0"),
+        (["a cat", "--sampler", "dpm_2m"], "no sampler 'dpm_2m' (did you mean dpmpp_2m"),
+        (["a cat", "--sead", "3"], "there is no option --sead (did you mean --seed"),
+        (["a", "cat"], "'cat' is one word too many (a prompt goes in quotes); see sumi --help"),
+        (["-q"], "the following arguments are required: PROMPT; see sumi --help"),
+        (["half a pair: \udcff"], "the prompt is not Unicode text"),
+        (["a cat", "-o", "cat.jpg"], "pictures are written as PNG: name the file cat.png"),
+        (["a cat", "-n", "2", "-o", "cat.png"], "cat.png is one file and 2 pictures were asked for: name a folder, such as cat/"),
+        (["a cat", "-o", "file/cats/"], "cannot make the folder file/cats: Not a directory; choose another place with -o"),
+        (["a cat", "-o", "file/cat.png"], "cannot make the folder file: File exists; choose another place with -o"),
+        (["a cat", "--device", "abacus"], "device 'abacus' is not available here"),
+        (["a cat", "--precision", "half"], "there is no precision 'half': use float32, bfloat16, float16"),
+    ],
+    ids=lambda words: "_".join(words)[:24] if isinstance(words, list) else "",
+)
+def test_what_is_wrong_is_said_on_one_line(run: Run, words: list[str], message: str) -> None:
+    Path("file").touch()
+    status, out, err = run(*words)
+    assert (status, out, len(err)) == (2, [], 1)
+    assert err[0].startswith("sumi: ") and message in err[0]
+    assert files() == ["file"]
+
+
+def test_weights_that_are_missing_or_damaged_are_named(run: Run, tiny_model: Path, tmp_path: Path) -> None:
+    for model in (tmp_path / "nowhere", damaged(tiny_model, tmp_path / "damaged")):
+        status, out, err = run("a cat", "-o", "cat.png", model=model)
+        assert (status, out, len(err)) == (2, [], 1) and err[0].startswith(f"sumi: {model}")
+        assert not Path("cat.png").exists()
+
+
+def test_a_picture_that_cannot_be_written_leaves_nothing_behind(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    status, out, err = run("a cat", "-o", "cat.png", "-q")
+    assert (status, out, files()) == (2, [], [])
+    assert err == ["sumi: cannot write cat.png: No space left on device; choose another place or free some space"]
+
+
+# Commands
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_and_refuses_what_it_does_not_know(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"usage: sumi {name}") and COMMANDS[name].__doc__ in " ".join(out.split())
+    assert main([name, "--zebra"]) == 2
+    assert f"see sumi {name} --help" in capsys.readouterr().err
+
+
+def test_help_names_every_field_and_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == main([]) == 0
+    out = capsys.readouterr().out
+    assert all(f"--{name.replace('_', '-')} " in out for name in FIELDS if name != "prompt")
+    assert all(f"\n  {name} " in out for name in COMMANDS)
+
+
+def test_version(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.version", {"sumi": "1.2.3"}.__getitem__)
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == "1.2.3\n"
+
+
+def test_version_of_a_source_that_is_not_installed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", missing)
+    assert main(["--version"]) == 2
+    assert "pip install -e ." in capsys.readouterr().err
+
+
+def test_samplers_are_listed_with_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    from sumi.diffusion.samplers import SAMPLERS
+    from sumi.diffusion.schedule import SPACINGS
+
+    assert main(["samplers"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["samplers", *SAMPLERS, "spacings", *SPACINGS]
+    assert all(len(line.split()) > 5 for line in lines if line.startswith(" "))
+
+
+def test_inspect_tells_what_a_model_is(tiny_model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["inspect", str(tiny_model)]) == 0
+    out = capsys.readouterr().out
+    assert "24 x 16; sides are multiples of 4" in out and "4 steps of ddim, trailing; guidance 3" in out
+    assert main(["inspect", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith(f"sumi: {tmp_path}")
+
+
+def test_train_runs_a_recipe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    given: dict[str, Any] = {}
+
+    def fake(recipe: str, **options: Any) -> Path:
+        given.update(recipe=recipe, **options)
+        return tmp_path
+
+    monkeypatch.setattr("sumi.train.run.train", fake)
+    assert main(["train", "shapes.toml", "--minutes", "1.5", "--fresh"]) == 0
+    assert given == {"recipe": "shapes.toml", "out": None, "minutes": 1.5, "fresh": True}
+    assert capsys.readouterr().out == f"{tmp_path}\n"
+
+
+def test_eval_prints_a_table_or_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    given: dict[str, Any] = {}
+
+    def fake(model: str | None, **options: Any) -> Report:
+        given.update(model=model, **options)
+        return Report({"colour": wilson(3, 4), "count": wilson(0, 0)}, {"colour": wilson(4, 4), "count": wilson(0, 0)}, {})
+
+    monkeypatch.setattr("sumi.train.evaluate.evaluate", fake)
+    assert main(["eval", "-m", "there", "--count", "4", "--kind", "pair", "--steps", "9"]) == 0
+    assert given == {"model": "there", "count": 4, "vocabulary": "objects", "kind": "pair", "steps": 9}
+    assert capsys.readouterr().out.splitlines()[1:] == ["colour              4  75.0% (30.1% to 95.4%)      100.0%"]
+    assert main(["eval", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["real"]["colour"]["value"] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--kind", "zebra"], "there is no kind 'zebra': use single, "),
+        (["--vocabulary", "all"], "there is no vocabulary 'all': use shapes, objects, world"),
+        (["--count", "0"], "count must be from 1 to 4294967295; got 0"),
+    ],
+)
+def test_eval_refuses_what_there_is_not(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+# As a process
+
+
+def start(environment: dict[str, str], folder: Path, *words: str, **settings: Any) -> subprocess.Popen[str]:
+    # Where tests run in the background SIGINT may be ignored, which is inherited.
+    back_to_default = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings}
+    return subprocess.Popen(
+        [sys.executable, "-m", "sumi", *words], cwd=folder, env=environment, text=True, preexec_fn=back_to_default, **streams
+    )
+
+
+def test_help_is_quick_and_needs_neither_torch_nor_numpy(environment: dict[str, str], tmp_path: Path) -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with start(environment, tmp_path, "--help") as process:
+        out, err = process.communicate()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert (process.returncode, err) == (0, "") and out.startswith("usage: sumi PROMPT [options]\n")
+    # Of the processor, not the clock: other tests run beside this one.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3
+    script = "import sys, sumi.apps.cli as cli; cli.main(['--help']); sys.exit(bool({'torch', 'numpy', 'PIL'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", script], env=environment, stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_ctrl_c_leaves_no_partial_file(environment: dict[str, str], tiny_model: Path, tmp_path: Path) -> None:
+    with start(environment, tmp_path, "a cat", "-m", str(tiny_model), "--steps", "400", "-o", "out/") as process:
+        assert process.stderr is not None and process.stderr.readline() == "step 100 of 400\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    assert (process.returncode, out) == (130, "") and "Traceback" not in err
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_reader_that_leaves_ends_the_run_quietly(environment: dict[str, str], tiny_model: Path, tmp_path: Path) -> None:
+    with start(environment, tmp_path, "a cat", "-m", str(tiny_model), "--seed", "7", "-q") as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert (process.wait(), process.stderr.read()) == (141, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["sumi-7-0.png"]
+
+
+def test_output_that_is_full_is_said_on_one_line(environment: dict[str, str], tmp_path: Path) -> None:
+    def full() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    with open(tmp_path / "out", "w") as out:
+        command = [sys.executable, "-m", "sumi", "samplers"]
+        run = subprocess.run(command, env=environment, stdout=out, stderr=subprocess.PIPE, text=True, preexec_fn=full)
+    assert (run.returncode, run.stderr) == (2, "sumi: [Errno 27] File too large\n")
+
+
+def test_output_may_be_closed(environment: dict[str, str], tiny_model: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sumi", "", "-m", str(tiny_model), "-o", "x.png", "-q"]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, preexec_fn=lambda: os.close(1))
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert (tmp_path / "x.png").exists()

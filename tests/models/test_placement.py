@@ -1,0 +1,86 @@
+"""Where models run and how precisely."""
+
+import platform
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from sumi.errors import SumiError
+from sumi.models import placement
+from sumi.models.latent_diffusion import LatentDiffusion
+from sumi.models.placement import batch_size, choose, place
+from sumi.models.zoo import SD15
+from sumi.nets.layers import Perceptron
+
+BFLOAT16 = {"avx512_bf16": True, "amx_bf16": False}
+
+
+def test_what_is_asked_for_is_what_is_chosen() -> None:
+    assert choose(1, "cpu", "bfloat16") == (torch.device("cpu"), torch.bfloat16)
+    assert choose(10**10, "cpu", "float32") == (torch.device("cpu"), torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "cpu", "dtype"),
+    [
+        (10**6, BFLOAT16, torch.float32),
+        (10**9, BFLOAT16, torch.bfloat16),
+        (10**9, {"amx_bf16": True}, torch.bfloat16),
+        (10**9, {"avx512_f": True}, torch.float32),
+        (10**9, {}, torch.float32),
+    ],
+)
+def test_bfloat16_is_for_large_models_on_hardware_that_computes_in_it(
+    parameters: int, cpu: dict[str, bool], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placement, "_cpu", lambda: cpu)
+    assert choose(parameters, "cpu") == (torch.device("cpu"), dtype)
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:99", "cpu:", "", "\x00", "meta"])
+def test_a_device_that_is_not_here_is_refused(device: str) -> None:
+    with pytest.raises(SumiError, match="is not available here"):
+        choose(1, device)
+
+
+def test_a_precision_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(SumiError, match="no precision 'float8': use float32, bfloat16, float16"):
+        choose(1, "cpu", "float8")
+
+
+def test_placed_networks_are_ready_to_run() -> None:
+    network = Perceptron(4, 8)
+    place([network], torch.device("cpu"), torch.bfloat16)
+    assert not network.training
+    assert {(p.dtype, p.requires_grad) for p in network.parameters()} == {(torch.bfloat16, False)}
+
+
+def test_the_batch_is_one_large_picture_or_many_small_ones(tiny: LatentDiffusion) -> None:
+    weight = torch.empty(0)
+    assert batch_size(SD15, 512, 512, weight) == 1
+    sizes = [batch_size(tiny.spec, side, side, weight) for side in (16, 64, 256, 1024, 8192)]
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] > 8 and sizes[-1] == 1
+    assert batch_size(replace(SD15, size=(64, 64)), 64, 64, weight.bfloat16()) >= batch_size(SD15, 64, 64, weight)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc's allocator")
+def test_freed_memory_stays_with_the_process(environment: dict[str, str]) -> None:
+    """In another process, as the setting cannot be undone: 64 MiB, freed and asked for again, costs no page faults."""
+    script = """
+import resource, torch
+from sumi.models.placement import place
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(1 << 24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults(), faults()
+print(faults() > 1000)
+place([], torch.device("cpu"), torch.float32)
+faults(), faults()
+print(faults() < 100)
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
+    assert run.stdout.split() == ["True", "True"]

@@ -1,0 +1,251 @@
+"""From a request to pictures."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import sumi
+from sumi import pipeline
+from sumi.config import ModelSpec
+from sumi.diffusion.noise import Noise
+from sumi.diffusion.samplers import SAMPLERS
+from sumi.diffusion.schedule import SPACINGS
+from sumi.errors import CheckpointError, OutputError, RequestError, SumiError
+from sumi.models.latent_diffusion import LatentDiffusion
+from sumi.models.zoo import ZOO
+from sumi.pipeline import Decoded, Encoded, Finished, Picture, Step, generate, load, resolve, stream
+from sumi.request import Request
+from sumi.store.images import read_png_text
+
+CAT = Request(prompt="a cat", seed=7, steps=3)
+
+
+def pixels(picture: Picture) -> np.ndarray[Any, np.dtype[np.int16]]:
+    return np.asarray(picture.image).astype(np.int16)
+
+
+def alike(one: Picture, other: Picture) -> bool:
+    """The same to float rounding."""
+    return torch.allclose(one.latent, other.latent, atol=1e-4) and int(abs(pixels(one) - pixels(other)).max()) <= 1
+
+
+@pytest.fixture
+def calls(tiny: LatentDiffusion) -> Iterator[list[int]]:
+    """The batch size of every call of the UNet."""
+    sizes: list[int] = []
+    hook = tiny.unet.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    yield sizes
+    hook.remove()
+
+
+# What is refused, and what is filled in
+
+
+def test_what_is_left_open_is_the_models(tiny: LatentDiffusion) -> None:
+    request = resolve(Request(seed=0), tiny.spec)
+    assert request == Request(
+        seed=0, steps=4, guidance=3.0, sampler="ddim", spacing="trailing", eta=0.0, height=16, width=24
+    )  # fmt: skip
+    assert resolve(request, tiny.spec) == request
+    assert None not in dataclasses.astuple(request)
+
+
+def test_a_sampler_that_takes_no_eta_is_given_none(tiny: LatentDiffusion) -> None:
+    assert resolve(Request(sampler="euler"), tiny.spec).eta is None
+    assert resolve(Request(sampler="euler_ancestral"), tiny.spec).eta == 1
+
+
+def test_a_seed_that_is_left_open_is_drawn_anew_each_time(tiny: LatentDiffusion) -> None:
+    assert len({resolve(Request(), tiny.spec).seed for _ in range(8)}) == 8
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"sampler": "eular"}, r"no sampler 'eular' \(did you mean euler.*\): use ddpm, ddim, "),
+        ({"spacing": "xyz"}, "no spacing 'xyz': use leading, trailing, "),
+        ({"sampler": "heun", "eta": 0.5}, "heun takes no eta: leave it out, or use ddim or euler_ancestral"),
+        ({"steps": 1001}, "steps must be at most the 1000 of this model's training; got 1001"),
+        ({"width": 30}, "width must be a multiple of 4 with this model: use 28 or 32; got 30"),
+        ({"height": 3}, "height must be a multiple of 4 with this model: use 4; got 3"),
+    ],
+)
+def test_what_the_model_cannot_serve_is_refused(tiny: LatentDiffusion, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        resolve(Request(**fields), tiny.spec)
+    with pytest.raises(RequestError, match=message):
+        generate(tiny, prompt="a cat", **fields)
+
+
+@pytest.mark.parametrize("spec", ZOO.values(), ids=ZOO)
+def test_a_model_that_needs_more_than_a_prompt_is_refused(spec: ModelSpec) -> None:
+    if spec.name in ("sd15", "sd2", "sd2-v", "sd-turbo"):
+        assert resolve(CAT, spec).guidance == spec.guidance
+    elif spec.name in ("ldm-faces", "ldm-churches"):
+        assert resolve(Request(), spec).steps == spec.steps
+        with pytest.raises(RequestError, match="without words: leave the prompt empty"):
+            resolve(CAT, spec)
+    else:
+        with pytest.raises(RequestError, match=f"^{spec.name} needs .*: use a model of text to picture"):
+            resolve(Request(), spec)
+
+
+# The stream
+
+
+def test_the_events_of_a_run(tiny: LatentDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "batch_size", lambda *_: 2)
+    events = list(stream(tiny, dataclasses.replace(CAT, count=3, first=5)))
+    batch = [Step, Step, Step, Decoded]
+    assert [type(event) for event in events] == [Encoded, *batch, *batch, Finished]
+    encoded, steps, decoded, finished = events[0], *([e for e in events if isinstance(e, kind)] for kind in (Step, Decoded, Finished))
+    assert isinstance(encoded, Encoded) and encoded.request == resolve(encoded.request, tiny.spec) and encoded.notices == ()
+    assert [(s.index, s.total, s.images) for s in steps] == [(n, 3, i) for i in (range(5, 7), range(7, 8)) for n in (1, 2, 3)]
+    assert [s.x.shape for s in steps] == [s.denoised.shape for s in steps] == [(2, 4, 8, 12)] * 3 + [(1, 4, 8, 12)] * 3
+    assert [s.sigma.item() for s in steps[:3]] == tiny.schedule.spaced(3, "trailing")[1:].tolist()
+    assert [picture.request.first for d in decoded for picture in d.pictures] == [5, 6, 7]
+    assert finished[0].pictures == tuple(picture for d in decoded for picture in d.pictures)
+
+
+def test_words_that_are_lost_are_told(tiny: LatentDiffusion) -> None:
+    encoded = next(stream(tiny, Request(prompt="a zebra", negative="a zebra and a hourse")))
+    assert isinstance(encoded, Encoded)
+    assert [notice.words for notice in encoded.notices] == [("zebra",), ("hourse",)]
+
+
+def test_nothing_is_computed_before_it_is_asked_for(tiny: LatentDiffusion, calls: list[int]) -> None:
+    events = stream(tiny, CAT)
+    next(events)
+    assert calls == []
+    next(events)
+    assert calls == [2]
+
+
+def test_the_callers_gradients_are_left_alone(tiny: LatentDiffusion) -> None:
+    for _ in stream(tiny, CAT):
+        assert not torch.is_inference_mode_enabled()
+
+
+# Guidance
+
+
+def test_guidance_is_one_call_a_step_of_both(tiny: LatentDiffusion, calls: list[int]) -> None:
+    generate(tiny, CAT)
+    assert calls == [2, 2, 2]
+
+
+@pytest.mark.parametrize("fields", [{"prompt": ""}, {"guidance": 1.0}, {"negative": "a cat"}])
+def test_there_is_no_second_half_where_guidance_leads_nowhere(tiny: LatentDiffusion, calls: list[int], fields: dict[str, Any]) -> None:
+    generate(tiny, CAT, **fields)
+    assert calls == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"prompt": "two stars"},
+        {"negative": "two stars"},
+        {"seed": 8},
+        {"first": 1},
+        {"steps": 2},
+        {"guidance": 5.0},
+        {"guidance_rescale": 0.7},
+        {"sampler": "heun"},
+        {"spacing": "karras"},
+        {"eta": 0.5},
+        {"width": 16},
+        {"height": 24},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_every_field_does_something(tiny: LatentDiffusion, fields: dict[str, Any]) -> None:
+    (one,), (other,) = generate(tiny, CAT), generate(tiny, CAT, **fields)
+    assert one.latent.shape != other.latent.shape or not torch.allclose(one.latent, other.latent, atol=1e-3)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_every_sampler_with_every_spacing_makes_a_picture(tiny: LatentDiffusion, sampler: str, spacing: str) -> None:
+    (picture,) = generate(tiny, CAT, sampler=sampler, spacing=spacing)
+    assert picture.image.size == (24, 16) and picture.image.mode == "RGB"
+    assert picture.latent.shape == (4, 8, 12) and torch.isfinite(picture.latent).all() and pixels(picture).std() > 0
+
+
+# A picture can be made again
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_picture_is_the_same_alone_and_among_others(tiny: LatentDiffusion, sampler: str) -> None:
+    pictures = generate(tiny, CAT, sampler=sampler, count=4)
+    for number, picture in enumerate(pictures):
+        assert (picture.request.first, picture.request.count) == (number, 1)
+        (alone,) = generate(tiny, picture.request)
+        assert alone.request == picture.request and alike(alone, picture)
+    assert not alike(pictures[0], pictures[1])
+
+
+def test_noise_is_bit_equal_alone_and_among_others() -> None:
+    among, alone = Noise(7, range(4), (4, 8, 8)), Noise(7, [2], (4, 8, 8))
+    assert all(torch.equal(among(step)[2], alone(step)[0]) for step in (0, 1, 9))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_how_pictures_are_batched_changes_nothing(tiny: LatentDiffusion, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = generate(tiny, CAT, sampler="euler_ancestral", count=4)
+    monkeypatch.setattr(pipeline, "batch_size", lambda *_: size)
+    batched = generate(tiny, CAT, sampler="euler_ancestral", count=4)
+    assert all(alike(one, other) for one, other in zip(together, batched, strict=True))
+
+
+def test_a_run_is_bit_equal_to_itself_and_draws_nothing_from_the_global_generator(tiny: LatentDiffusion) -> None:
+    state = torch.get_rng_state()
+    one, other = (generate(tiny, CAT, sampler="ddpm", count=2) for _ in range(2))
+    assert all(torch.equal(a.latent, b.latent) and (pixels(a) == pixels(b)).all() for a, b in zip(one, other, strict=True))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_seed_0_is_a_seed(tiny: LatentDiffusion) -> None:
+    (zero,), (again,) = (generate(tiny, CAT, seed=0) for _ in range(2))
+    assert zero.request.seed == 0 and torch.equal(zero.latent, again.latent)
+
+
+def test_a_file_carries_the_request_that_makes_it_again(tiny: LatentDiffusion, tmp_path: Path) -> None:
+    picture = generate(tiny, prompt="two red stars, naïve ★", count=2, seed=2**64 - 1)[1]
+    picture.save(tmp_path / "stars.png")
+    text = read_png_text(tmp_path / "stars.png")["sumi"]
+    assert Request.from_json(text) == picture.request
+    (again,) = generate(tiny, Request.from_json(text))
+    assert alike(again, picture)
+    with pytest.raises(OutputError):
+        picture.save(tmp_path / "nowhere" / "stars.png")
+
+
+# Models from folders
+
+
+def test_a_model_is_the_same_from_its_folder(tiny: LatentDiffusion, tiny_model: Path) -> None:
+    model = sumi.load(tiny_model, device="cpu")
+    assert model.spec == tiny.spec
+    (one,), (other,) = sumi.generate(model, CAT), sumi.generate(tiny, CAT)
+    assert alike(one, other)
+
+
+def test_a_model_of_another_precision_makes_nearly_the_same_picture(tiny: LatentDiffusion, tiny_model: Path) -> None:
+    model = load(str(tiny_model), device="cpu", precision="bfloat16")
+    assert model.unet.conv_in.weight.dtype == model.autoencoder.post_quant_conv.weight.dtype == torch.bfloat16
+    (one,), (other,) = generate(model, CAT), generate(tiny, CAT)
+    assert one.latent.dtype == torch.float32 and 0 < abs(pixels(one) - pixels(other)).mean() < 10
+
+
+def test_a_model_that_cannot_be_loaded_is_an_error_on_one_line(tmp_path: Path, tiny_model: Path) -> None:
+    with pytest.raises(CheckpointError):
+        load(tmp_path)
+    with pytest.raises(SumiError, match="no precision 'half'"):
+        load(tiny_model, precision="half")
+    with pytest.raises(SumiError, match="device 'abacus' is not available"):
+        load(tiny_model, device="abacus")
