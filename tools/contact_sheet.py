@@ -8,33 +8,13 @@ The page in docs/ is the one it draws without options.
 from __future__ import annotations
 
 import argparse
-import textwrap
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
+from sheets import captioned
 
 from sumi.train.scenes import VOCABULARIES, Scene, World, render
-
-GAP, HEADING, LINE, LINES = 12, 30, 15, 4
-
-
-def block(title: str, scenes: Sequence[Scene], size: int, columns: int) -> Image.Image:
-    """A heading, then rows of pictures with their captions below."""
-    font, heading = ImageFont.load_default(12), ImageFont.load_default(18)
-    across, down = size + GAP, size + GAP + LINE * LINES
-    rows = -(-len(scenes) // columns)
-    sheet = Image.new("RGB", (columns * across + GAP, rows * down + HEADING), "white")
-    draw = ImageDraw.Draw(sheet)
-    draw.text((GAP, 6), title, "black", heading)
-    for index, scene in enumerate(scenes):
-        x, y = GAP + index % columns * across, HEADING + index // columns * down
-        sheet.paste(Image.fromarray(render(scene, size)), (x, y))
-        draw.rectangle((x - 1, y - 1, x + size, y + size), outline="lightgray")
-        for row, line in enumerate(textwrap.wrap(scene.caption, size // 6, break_long_words=False)[:LINES]):
-            draw.text((x, y + size + 4 + row * LINE), line, "black", font)
-    return sheet
 
 
 def main() -> None:
@@ -54,7 +34,8 @@ def main() -> None:
             scene = world.sample(rng)
             if scene.vocabulary == vocabulary:
                 scenes.append(scene)
-        blocks.append(block(vocabulary, scenes, arguments.size, arguments.columns))
+        pictures = [Image.fromarray(render(scene, arguments.size)) for scene in scenes]
+        blocks.append(captioned(pictures, [scene.caption for scene in scenes], arguments.columns, vocabulary))
     sheet = Image.new("RGB", (blocks[0].width, sum(each.height for each in blocks)), "white")
     top = 0
     for each in blocks:

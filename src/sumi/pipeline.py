@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-SHIPPED = Path(str(files("sumi"))) / "weights" / "scenes"
+SHIPPED = Path(str(files("sumi"))) / "weights" / "sumi-shapes"
 
 
 @dataclass(frozen=True)

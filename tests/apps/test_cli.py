@@ -342,6 +342,12 @@ def test_output_that_is_full_is_said_on_one_line(environment: dict[str, str], tm
     assert (run.returncode, run.stderr) == (2, "sumi: [Errno 27] File too large\n")
 
 
+def test_a_path_need_not_be_unicode(environment: dict[str, str], tiny_model: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sumi", "", "-m", str(tiny_model), "-q", "-o", b"\xff.png"]
+    assert subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True).stdout == b"\xff.png\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["\udcff.png"]
+
+
 def test_output_may_be_closed(environment: dict[str, str], tiny_model: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sumi", "", "-m", str(tiny_model), "-o", "x.png", "-q"]
     run = subprocess.run(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, preexec_fn=lambda: os.close(1))

@@ -118,11 +118,11 @@ def test_a_damaged_file_is_one_line_naming_it(tmp_path: Path, case: str) -> None
 
 def test_a_file_of_too_many_tensors_is_refused_at_once(tmp_path: Path) -> None:
     path = tmp_path / "many.safetensors"
-    path.write_bytes(raw({f"t{n}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for n in range(60_000)}))
-    start = time.perf_counter()
+    path.write_bytes(raw({f"t{n}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for n in range(21_000)}))
+    start = time.process_time()
     with pytest.raises(CheckpointError, match="header"):
         load(path)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_what_is_not_a_file(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sumi.errors import CheckpointError, DependencyError, PromptError
+from sumi.errors import CheckpointError, DependencyError, OutputError, PromptError
 from sumi.text import bpe
 from sumi.text.bpe import Tokenizer, find_clip_vocabulary, word_vocabulary
 
@@ -221,6 +221,12 @@ def test_a_damaged_tokenizer_json(tmp_path: Path, model: object) -> None:
     (tmp_path / "tokenizer.json").write_text(json.dumps({"model": model}))
     with pytest.raises(CheckpointError):
         Tokenizer.from_folder(tmp_path)
+
+
+def test_where_it_cannot_be_saved(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="cannot write"):
+        Tokenizer(*word_vocabulary(WORDS)).save(tmp_path / "file" / "tokenizer")
 
 
 def test_a_missing_folder(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ The paths of pictures go to standard output as they are written, everything else
 """
 
 import argparse
+import io
 import itertools
 import os
 import signal
@@ -27,6 +28,8 @@ OTHER_FORMATS = (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".av
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line, `sys.argv` by default, and returns the exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # a path need not be Unicode
     words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     command, rest = (COMMANDS[words[0]], words[1:]) if words[0] in COMMANDS else (make, words)
     try:

@@ -49,7 +49,7 @@ def place(networks: Iterable[nn.Module], device: torch.device, dtype: torch.dtyp
 
 
 def batch_size(spec: ModelSpec, height: int, width: int, weight: Tensor) -> int:
-    """How many pictures of this size to make at once, so that activations stay within a share of the memory.
+    """How many pictures of this size to make at once: as many as gain speed, and no more than a share of the memory holds.
 
     The largest activations are the UNet's at its finest level, twice for guidance, or the decoder's at full size; about
     two dozen and half a dozen of them are alive at a time. `weight`, one of the model's, says where and of what precision.
@@ -57,8 +57,8 @@ def batch_size(spec: ModelSpec, height: int, width: int, weight: Tensor) -> int:
     pixels = height * width
     unet = 24 * 2 * (pixels // spec.factor**2) * spec.unet.block_channels[0]
     decoder = 6 * pixels * spec.autoencoder.block_channels[0]
-    memory = torch.cuda.mem_get_info(weight.device)[0] // 4 if weight.is_cuda else 1 << 28
-    return max(1, min(64, memory // (max(unet, decoder) * weight.element_size())))
+    memory, useful = (torch.cuda.mem_get_info(weight.device)[0] // 4, 64) if weight.is_cuda else (1 << 28, 16)
+    return max(1, min(useful, memory // (max(unet, decoder) * weight.element_size())))
 
 
 def _computes_in_bfloat16(device: torch.device) -> bool:

@@ -21,7 +21,7 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from sumi.errors import CheckpointError, DependencyError, PromptError
+from sumi.errors import CheckpointError, DependencyError, OutputError, PromptError
 
 BOS, EOS, END = "<|startoftext|>", "<|endoftext|>", "</w>"
 CLIP_FILE = "bpe_simple_vocab_16e6.txt.gz"
@@ -131,15 +131,21 @@ class Tokenizer:
         return [(word, next(iter(difflib.get_close_matches(word, known, n=1, cutoff=0.0)), "")) for word in unknown]
 
     def save(self, path: Path) -> None:
-        """Writes the four files of a Hugging Face tokenizer folder, which transformers' CLIPTokenizer opens."""
-        path.mkdir(parents=True, exist_ok=True)
+        """Writes the four files of a Hugging Face tokenizer folder, which transformers' CLIPTokenizer opens; OutputError if it cannot."""
         special = {"bos_token": BOS, "eos_token": EOS, "unk_token": EOS, "pad_token": self._token[self.pad_id]}
         config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": self.length, "do_lower_case": True, **special}
-        merges = ["#version: 0.2", *(f"{left} {right}" for left, right in self.merges)]
-        (path / "vocab.json").write_text(json.dumps(self.vocab, ensure_ascii=False), encoding="utf-8")
-        (path / "merges.txt").write_text("\n".join(merges) + "\n", encoding="utf-8")
-        (path / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        (path / "special_tokens_map.json").write_text(json.dumps(special, indent=2) + "\n", encoding="utf-8")
+        files = {
+            "vocab.json": json.dumps(self.vocab, ensure_ascii=False),
+            "merges.txt": "\n".join(["#version: 0.2", *(f"{left} {right}" for left, right in self.merges)]),
+            "tokenizer_config.json": json.dumps(config, indent=2),
+            "special_tokens_map.json": json.dumps(special, indent=2),
+        }
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            for name, text in files.items():
+                (path / name).write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror}; choose another place or free some space") from error
 
     @classmethod
     def from_folder(cls, path: Path) -> "Tokenizer":

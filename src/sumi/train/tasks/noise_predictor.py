@@ -14,13 +14,13 @@ from sumi.diffusion.conditioning import Conditioning
 from sumi.diffusion.denoiser import Denoiser
 from sumi.diffusion.guidance import cfg
 from sumi.diffusion.noise import Noise
-from sumi.diffusion.samplers import SAMPLERS, start
+from sumi.diffusion.samplers import SAMPLERS, finish, start
 from sumi.diffusion.schedule import Schedule
 from sumi.errors import RecipeError
 from sumi.nets.autoencoder import Autoencoder
 from sumi.nets.clip import TextEncoder
 from sumi.nets.unet import UNet
-from sumi.store.folder import write_folder
+from sumi.store.folder import Parts, write_folder
 from sumi.text.bpe import Tokenizer
 from sumi.train.data import draw, normal, sheet, to_pictures
 from sumi.train.scenes import World, segmentation
@@ -82,7 +82,7 @@ class NoisePredictorTask:
         self.rates = {"text": text_rate}
         text_encoder.requires_grad_(text_rate > 0)
         self.schedule = Schedule(spec.schedule)
-        self.denoiser = Denoiser(self.unet, self.schedule, spec.schedule.prediction)
+        self.denoiser = Denoiser(self._network, self.schedule, spec.schedule.prediction)
         self.prompts = prompts
         self.null = torch.tensor(tokenizer(""))
         self.cache_size, self.epoch_steps = cache, max(1, cache * reuse // batch)
@@ -128,11 +128,17 @@ class NoisePredictorTask:
         sigmas = self.schedule.spaced(spec.steps, spec.spacing)
         denoise = cfg(self.denoiser, cond, null, spec.guidance)
         *_, last = SAMPLERS[spec.sampler].function(denoise, start(noise(0), sigmas[0]), sigmas, noise)
-        return self.autoencoder.decode(last.x)
+        return self.autoencoder.decode(finish(last.x, last.sigma))
 
     def export(self, folder: Path) -> None:
         """Write the whole model: a folder that `sumi.load` and published programs open."""
-        write_folder(folder / "model", self.spec, self.unet, self.autoencoder, self.text_encoder, self.tokenizer, dtype=torch.float16)
+        parts = Parts(self.unet, self.autoencoder, (self.text_encoder,), (self.tokenizer,))
+        write_folder(folder / "model", self.spec, parts, dtype=torch.float16)
+
+    def _network(self, x: Tensor, t: Tensor, context: Tensor | None, vector: Tensor | None) -> Tensor:
+        """The UNet in the precision that it is trained in."""
+        out: Tensor = self.unet(x.to(self.unet.conv_in.weight.dtype), t, context, vector)
+        return out
 
     def _condition(self, ids: Tensor) -> Conditioning:
         features = self.text_encoder(ids)
@@ -141,11 +147,7 @@ class NoisePredictorTask:
     def _error(self, latents: Tensor, ids: Tensor, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Squared error of each sample, and the features that the map is read off."""
         sigma = self.schedule.sigmas[t]
-        x = latents + sigma[:, None, None, None] * noise
-        dtype = self.unet.conv_in.weight.dtype
-        scaled = (x / (1 + sigma[:, None, None, None] ** 2).sqrt()).to(dtype)
-        cond = self._condition(ids)
-        output = self.unet(scaled, t, cond.context, cond.vector).float()
+        output = self.denoiser.output(latents + sigma[:, None, None, None] * noise, sigma, self._condition(ids))
         target = self.denoiser.target(latents, noise, sigma)
         return (output - target).square().mean((1, 2, 3)), self._kept.features
 
