@@ -18,7 +18,7 @@ from sumi.diffusion.schedule import SPACINGS
 from sumi.errors import CheckpointError, OutputError, RequestError, SumiError
 from sumi.models.latent_diffusion import LatentDiffusion
 from sumi.models.zoo import ZOO
-from sumi.pipeline import Decoded, Encoded, Finished, Picture, Step, generate, load, resolve, stream
+from sumi.pipeline import Decoded, Encoded, Finished, Picture, Step, generate, illustrate, load, resolve, stream
 from sumi.request import Request
 from sumi.store.images import read_png_text
 
@@ -223,6 +223,18 @@ def test_a_file_carries_the_request_that_makes_it_again(tiny: LatentDiffusion, t
     assert alike(again, picture)
     with pytest.raises(OutputError):
         picture.save(tmp_path / "nowhere" / "stars.png")
+
+
+def test_many_prompts_share_a_batch_and_each_picture_can_be_made_alone(
+    tiny: LatentDiffusion, calls: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "batch_size", lambda *_: 2)
+    prompts = ["a cat", "", "two stars"]
+    pictures = list(illustrate(tiny, prompts, CAT, first=4, steps=2))
+    assert calls == [4, 4, 2, 2]
+    assert [(picture.request.prompt, picture.request.first) for picture in pictures] == list(zip(prompts, (4, 5, 6), strict=True))
+    assert all(alike(generate(tiny, picture.request)[0], picture) for picture in pictures)
+    assert list(illustrate(tiny, [])) == []
 
 
 # Models from folders

@@ -129,10 +129,10 @@ def spread(heights: Sequence[float]) -> list[float]:
     placed = list(heights)
     for above, below in pairwise(order):
         placed[below] = max(placed[below], placed[above] + LABEL)
-    excess = PLOT[1]
+    lowest = float(PLOT[1])
     for index in reversed(order):
-        placed[index] = min(placed[index], excess)
-        excess = placed[index] - LABEL
+        placed[index] = min(placed[index], lowest)
+        lowest = placed[index] - LABEL
     return placed
 
 
@@ -148,7 +148,7 @@ def draw_panel(title: str, drawn: Sequence[Curve], steps: Axis) -> str:
     for tick in steps.ticks():
         x = steps.at(tick)
         parts.append(f'<path class="axis" d="M{x:.1f} {height}v4"/><text class="x" x="{x:.1f}" y="{height + 16}">{tick:,.0f}</text>')
-    parts.append(f'<text x="{width + 8}" y="{height + 16}">steps</text>')
+    parts.append(f'<text x="{width + 24}" y="{height + 16}">steps</text>')
     ends = spread([height - axis.at(curve.points[-1][1]) for curve in drawn])
     for curve, y in zip(drawn, ends, strict=True):
         path = "L".join(f"{steps.at(step):.1f} {height - axis.at(value):.1f}" for step, value in curve.points)
@@ -185,7 +185,8 @@ def draw(names: Sequence[str], runs: Sequence[list[Line]]) -> str:
 def summary(lines: list[Line]) -> str:
     """Steps, the time they took (to the accuracy of the logged rates, which are means since the last start), and last figures."""
     reports = [line for line in lines if "rate" in line]
-    seconds = sum((line["step"] - before) / line["rate"] for before, line in zip([0.0, *(r["step"] for r in reports)], reports, strict=False))
+    steps = [0.0, *(report["step"] for report in reports)]
+    seconds = sum((after - before) / report["rate"] for (before, after), report in zip(pairwise(steps), reports, strict=True))
     last = {name: value for line in lines for name, value in line.items() if name not in UNDRAWN}
     return f"{lines[-1]['step']} steps in about {seconds / 60:.0f} min  " + "  ".join(f"{name} {value:.4g}" for name, value in last.items())
 

@@ -1,7 +1,7 @@
 """A request to pictures, as a stream of events: progress, preview and cancelling are the caller's `for` loop."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sumi.config import ModelSpec
+from sumi.diffusion.conditioning import Conditioning
 from sumi.diffusion.guidance import cfg, unguided
 from sumi.diffusion.noise import Noise
 from sumi.diffusion.samplers import SAMPLERS, finish, start
@@ -27,11 +28,10 @@ from sumi.store.images import save_png, to_pil
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-
 SHIPPED = Path(str(files("sumi"))) / "weights" / "sumi-shapes"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Picture:
     """A picture and what makes it again."""
 
@@ -54,7 +54,7 @@ class Encoded:
     notices: tuple[Notice, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
     """A sampling step is done: number `index` of `total`, from 1, for the pictures numbered `images`, which share a batch.
 
@@ -113,7 +113,7 @@ def resolve(request: Request, spec: ModelSpec) -> Request:
     RequestError if a model of this spec cannot serve it.
     """
     _serves(spec, request)
-    sampler, spacing = request.sampler or spec.sampler, request.spacing or spec.spacing
+    sampler, spacing = _or(request.sampler, spec.sampler), _or(request.spacing, spec.spacing)
     for kind, name, known in (("sampler", sampler, list(SAMPLERS)), ("spacing", spacing, list(SPACINGS))):
         if name not in known:
             raise RequestError(f"there is no {kind} {name!r}{did_you_mean(name, known)}: use {', '.join(known)}")
@@ -145,34 +145,15 @@ def stream(model: LatentDiffusion, request: Request) -> Iterator[Event]:
     depends on the seed and its number alone. RequestError if the model cannot serve the request.
     """
     request = resolve(request, model.spec)
-    texts = (request.prompt, request.negative)
     prompt, negative = model.encode([request.prompt]), model.encode([request.negative])
-    yield Encoded(request, () if model.prompt is None else tuple(dict.fromkeys(n for t in texts for n in model.prompt.notices(t))))
-
-    assert request.seed is not None and request.guidance is not None and request.steps is not None
-    assert request.height is not None and request.width is not None and request.sampler is not None and request.spacing is not None
-    sampler = SAMPLERS[request.sampler]
-    options = {"eta": request.eta} if "eta" in sampler.options else {}
-    sigmas = model.schedule.spaced(request.steps, request.spacing)
-    shape = model.latent_shape(request.height, request.width)
-    denoiser = model.denoiser()
-
-    size = batch_size(model.spec, request.height, request.width, model.unet.conv_in.weight)
-    numbers = range(request.first, request.first + request.count)
+    yield Encoded(request, _notices(model, (request.prompt, request.negative)))
     done: list[Picture] = []
-    for images in (numbers[at : at + size] for at in range(0, len(numbers), size)):
-        cond, uncond = prompt.repeat(len(images)), negative.repeat(len(images))
-        # Away from the prompt itself leads nowhere; so an empty prompt is one network call a step, not two.
-        guided = request.guidance != 1 and request.prompt != request.negative
-        denoise = cfg(denoiser, cond, uncond, request.guidance, request.guidance_rescale) if guided else unguided(denoiser, cond)
-        noise = Noise(request.seed, images, shape, model.device)
-        for step in sampler.function(denoise, start(noise(0), sigmas[0]), sigmas, noise, **options):
-            yield Step(step.index + 1, request.steps, images, step.sigma, step.x, step.denoised)
-        latent = finish(step.x, step.sigma)
-        each = zip(to_pil(model.decode(latent)), images, latent.cpu(), strict=True)
-        pictures = tuple(Picture(image, replace(request, first=number, count=1), z) for image, number, z in each)
-        done += pictures
-        yield Decoded(pictures)
+    for images in _batches(model, request, request.count):
+        size = len(images)
+        for event in _batch(model, request, images, [request.prompt] * size, prompt.repeat(size), negative.repeat(size)):
+            yield event
+            if isinstance(event, Decoded):
+                done += event.pictures
     yield Finished(tuple(done))
 
 
@@ -180,6 +161,55 @@ def generate(model: LatentDiffusion, request: Request | None = None, **fields: A
     """The pictures of a request, given whole or as its fields, or both: `fields` change it. RequestError as in `stream`."""
     request = replace(request or Request(), **fields)
     return [picture for event in stream(model, request) if isinstance(event, Decoded) for picture in event.pictures]
+
+
+@torch.inference_mode()
+def illustrate(model: LatentDiffusion, prompts: Sequence[str], request: Request | None = None, **fields: Any) -> Iterator[Picture]:
+    """One picture for each prompt, in order, many prompts in a batch: what measuring a model takes.
+
+    Prompt k gives picture `first` + k of the request, whose own prompt and count play no part; RequestError as in `stream`.
+    """
+    request = resolve(replace(request or Request(), **fields), model.spec)
+    negative = model.encode([request.negative])
+    for images in _batches(model, request, len(prompts)):
+        texts = prompts[images[0] - request.first : images[-1] + 1 - request.first]
+        for event in _batch(model, request, images, texts, model.encode(texts), negative.repeat(len(texts))):
+            if isinstance(event, Decoded):
+                yield from event.pictures
+
+
+def _batches(model: LatentDiffusion, request: Request, count: int) -> Iterator[range]:
+    """The numbers of `count` pictures from `first` on, cut into batches."""
+    assert request.height is not None and request.width is not None
+    size = batch_size(model.spec, request.height, request.width, model.unet.conv_in.weight)
+    numbers = range(request.first, request.first + count)
+    return (numbers[at : at + size] for at in range(0, count, size))
+
+
+def _batch(
+    model: LatentDiffusion, request: Request, images: range, prompts: Sequence[str], cond: Conditioning, uncond: Conditioning
+) -> Iterator[Step | Decoded]:
+    """Samples and decodes the pictures numbered `images` of a resolved request, each of its own prompt."""
+    assert request.seed is not None and request.guidance is not None and request.steps is not None
+    assert request.height is not None and request.width is not None and request.sampler is not None and request.spacing is not None
+    sampler = SAMPLERS[request.sampler]
+    options = {"eta": request.eta} if "eta" in sampler.options else {}
+    sigmas = model.schedule.spaced(request.steps, request.spacing, to_zero=not sampler.ends_early)
+    noise = Noise(request.seed, images, model.latent_shape(request.height, request.width), model.device)
+    # Away from the prompt itself leads nowhere; so an empty prompt is one network call a step, not two.
+    guided = request.guidance != 1 and any(prompt != request.negative for prompt in prompts)
+    denoiser = model.denoiser()
+    denoise = cfg(denoiser, cond, uncond, request.guidance, request.guidance_rescale) if guided else unguided(denoiser, cond)
+    for step in sampler.function(denoise, start(noise(0), sigmas[0]), sigmas, noise, **options):
+        yield Step(step.index + 1, request.steps, images, step.sigma, step.x, step.denoised)
+    latents = finish(step.x, step.sigma)
+    parts = zip(to_pil(model.decode(latents)), prompts, images, latents.cpu(), strict=True)
+    yield Decoded(tuple(Picture(image, replace(request, prompt=p, first=number, count=1), z) for image, p, number, z in parts))
+
+
+def _notices(model: LatentDiffusion, texts: Sequence[str]) -> tuple[Notice, ...]:
+    """What of the texts is lost on the model, each said once."""
+    return () if model.prompt is None else tuple(dict.fromkeys(n for text in texts for n in model.prompt.notices(text)))
 
 
 def _serves(spec: ModelSpec, request: Request) -> None:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sumi.config import ScheduleConfig
+from sumi.diffusion.samplers import SAMPLERS
 from sumi.diffusion.schedule import SPACINGS, Schedule
 
 # diffusers hands tensors to numpy in a way that numpy 2 is about to drop.
@@ -177,3 +178,10 @@ def test_karras_is_that_of_diffusers(steps, reference, ours):
     theirs = reference(**DIFFUSERS, use_karras_sigmas=True, rescale_betas_zero_snr=ours is ZERO_SNR)
     theirs.set_timesteps(steps)
     torch.testing.assert_close(ours.spaced(steps, "karras")[:-1], theirs.sigmas[:-1], rtol=2e-5, atol=0)
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+def test_only_ddim_ends_where_the_schedule_says(spacing: str) -> None:
+    assert [name for name, sampler in SAMPLERS.items() if sampler.ends_early] == ["ddim"]
+    early, zero = SD.spaced(10, spacing), SD.spaced(10, spacing, to_zero=True)
+    assert early[-1] == SD.sigmas[0] and zero[-1] == 0 and torch.equal(early[:-1], zero[:-1])

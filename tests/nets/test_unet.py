@@ -107,3 +107,10 @@ def test_no_attention_means_none() -> None:
     bare = UNet(replace(TINY, attention_depth=(0, 0), middle_depth=0, context_width=None))
     assert not any("attentions" in name for name, _ in bare.named_modules())
     assert bare(*inputs()[:2]).shape == (2, 4, 8, 8)
+
+
+def test_the_middle_is_no_level() -> None:
+    """Its first attention is over the picture even if the deepest level's is over the context, as in published configurations."""
+    unet = UNet(replace(TINY, cross_only=(True, True)))
+    keys = {name: module.in_features for name, module in unet.named_modules() if name.endswith("attn1.to_k")}
+    assert {name: width for name, width in keys.items() if width != 12} == {"mid_block.attentions.0.transformer_blocks.0.attn1.to_k": 32}

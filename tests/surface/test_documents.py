@@ -1,11 +1,15 @@
 """What the documents say against what is there."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from sumi.apps.cli import COMMANDS, main
+
 ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = sorted(ROOT.glob("*.md"))
 
 READING_ORDER = [
@@ -33,11 +37,8 @@ def test_the_reading_order_is_of_files() -> None:
 
 
 def test_the_readme_prints_the_reading_order() -> None:
-    """As stems or as paths, as links or not."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    words = re.findall(r"\w+", re.sub(r"\]\([^)]*\)|\w+/|\.py\b", " ", readme))
-    order = [Path(path).stem for path in READING_ORDER]
-    assert any(words[i : i + len(order)] == order for i in range(len(words))), "not found: " + " → ".join(order)
+    section = README.partition("## Reading order")[2].partition("\n## ")[0]
+    assert re.findall(r"\(src/sumi/([\w/.]+)\)", section) == READING_ORDER
 
 
 def test_one_sitting_reads_it() -> None:
@@ -58,3 +59,26 @@ def test_make_targets_exist(document: Path) -> None:
     targets = {name for line in targets for name in line.split()}
     asked = re.findall(r"(?:^|`|\$ )make ([a-z]+)", document.read_text(encoding="utf-8"), re.MULTILINE)
     assert set(asked) <= targets
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), {})
+    assert list(tmp_path.glob("*.png"))
+
+
+def test_the_commands_of_the_readme_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [shlex.split(line, comments=True) for line in "".join(blocks("sh")).splitlines()]
+    commands = [words[1:] for words in lines if words and words[0] == "sumi"]
+    assert commands
+    for words in commands:
+        command = words[:1] if words[0] in COMMANDS else []
+        assert main([*command, "--help"]) == 0
+        shown = capsys.readouterr().out
+        assert command or " " in words[0], f"{words[0]} is neither a command nor a prompt"
+        assert [word for word in words if word.startswith("-") and not re.search(rf"(?<![\w-]){word}\b", shown)] == []

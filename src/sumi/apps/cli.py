@@ -121,24 +121,37 @@ def train(words: Sequence[str]) -> None:
 def evaluate(words: Sequence[str]) -> None:
     """Score a model: the share of its pictures that show what was asked for."""
     parser = Parser("sumi eval", evaluate)
-    parser.add_argument("-m", "--model", metavar="PATH", help="folder of a model (default: the one that comes with sumi)")
+    _add_placement(parser)
     parser.add_argument("--count", metavar="N", type=int, default=1000, help="how many pictures (default: 1000)")
     parser.add_argument("--vocabulary", metavar="NAME", default="objects", help="shapes, objects or world (default: objects)")
     parser.add_argument("--kind", metavar="NAME", help="one kind of scene (default: all)")
     parser.add_argument("--json", action="store_true", help="print every number, with its interval of confidence, as JSON")
     for name in ("seed", "steps", "guidance"):
         _add_field(parser, name)
-    asked = vars(parser.read(words))
-    as_json = asked.pop("json")
-    FIELDS["count"].checked("count", asked["count"])
-    from sumi.train.evaluate import evaluate as run
+    args = parser.read(words)
+    asked = {name: getattr(args, name) for name in ("seed", "steps", "guidance") if hasattr(args, name)}
+    request = Request(**{"seed": 0, **asked}, count=args.count)
+
+    import numpy as np
+
+    from sumi.pipeline import illustrate, load, resolve
+    from sumi.train.evaluate import evaluate as score
     from sumi.train.scenes import KINDS, VOCABULARIES
 
-    for name, known in (("vocabulary", VOCABULARIES), ("kind", (None, *KINDS))):
-        if asked[name] not in known:
-            raise RequestError(f"there is no {name} {asked[name]!r}: use {', '.join(filter(None, known))}")
-    report = run(asked.pop("model"), **asked)
-    if as_json:
+    for name, value, known in (("vocabulary", args.vocabulary, VOCABULARIES), ("kind", args.kind, (None, *KINDS))):
+        if value not in known:
+            raise RequestError(f"there is no {name} {value!r}: use {', '.join(filter(None, known))}")
+    model = load(args.model, device=args.device, precision=args.precision)
+    request = resolve(request, model.spec)
+    report = score(
+        lambda scenes: (np.asarray(picture.image) for picture in illustrate(model, [scene.caption for scene in scenes], request)),
+        count=args.count,
+        vocabulary=args.vocabulary,
+        kind=args.kind,
+        seed=request.seed or 0,
+        settings={"model": model.spec.name, **{name: getattr(request, name) for name in ("steps", "guidance", "sampler", "spacing")}},
+    )
+    if args.json:
         print(report.to_json())
         return
     print(f"{'':14} {'n':>6}  generated (95% interval)      real")

@@ -150,16 +150,19 @@ class Sampler:
         function: (denoise, x, sigmas, noise, **options) -> Iterator[Step].
         options: the names of its options, with their defaults.
         calls: network calls a step, before guidance.
+        ends_early: whether it ends where the schedule says, which for published models is sigma(t=0). Only the reference DDIM does;
+            every other published sampler goes on to 0.
     """
 
     function: Callable[..., Iterator[Step]]
     options: Mapping[str, float]
     calls: int = 1
+    ends_early: bool = False
 
 
 SAMPLERS: dict[str, Sampler] = {
     "ddpm": Sampler(ddpm, {}),
-    "ddim": Sampler(ddim, {"eta": 0.0}),
+    "ddim": Sampler(ddim, {"eta": 0.0}, ends_early=True),
     "euler": Sampler(euler, {}),
     "euler_ancestral": Sampler(euler_ancestral, {"eta": 1.0}),
     "heun": Sampler(heun, {}, calls=2),

@@ -52,11 +52,12 @@ class Schedule:
         # The logarithms of ratios of neighbours: exact at the entries, and accurate in float32.
         return low + torch.log1p((sigma - bottom) / bottom) / torch.log1p((top - bottom) / bottom)
 
-    def spaced(self, steps: int, spacing: str) -> Float32[Tensor, " N"]:
+    def spaced(self, steps: int, spacing: str, *, to_zero: bool = False) -> Float32[Tensor, " N"]:
         """The sigmas that a sampler visits: `steps` of them, descending, and the one where it ends.
 
-        The end is 0 if the configuration says `final_sigma_zero`; otherwise it is sigma(t=0), where the DDIM of the latent diffusion
-        code ends. A spacing that visits t=0 itself always ends at 0, so that the list is strictly descending.
+        The end is 0 if the configuration says `final_sigma_zero` or the sampler wants it `to_zero` (`Sampler.ends_early`); otherwise
+        it is sigma(t=0), where the DDIM of the latent diffusion code ends. A spacing that visits t=0 itself always ends at 0, so
+        that the list is strictly descending.
 
         Raises:
             ValueError: fewer steps than 1 or more than the T of training.
@@ -65,7 +66,8 @@ class Schedule:
             raise ValueError(f"steps must be from 1 to {len(self.sigmas)}, the number of steps in training; got {steps}")
         visited = SPACINGS[spacing](self, steps).float()
         smallest = self.sigmas[:1]
-        end = torch.zeros(1) if self.config.final_sigma_zero or visited[-1] <= smallest else smallest
+        zero = to_zero or self.config.final_sigma_zero or bool((visited[-1] <= smallest).item())
+        end = torch.zeros(1) if zero else smallest
         return torch.cat([visited, end])
 
 

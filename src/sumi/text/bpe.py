@@ -67,9 +67,7 @@ class Tokenizer:
             engine = Engine(BPE(dict(vocab), list(merges), end_of_word_suffix=END, unk_token=EOS))
         except Exception as error:  # the library raises bare Exception
             raise CheckpointError(f"the merge table does not fit the vocabulary: {error}") from error
-        engine.normalizer = normalizers.Sequence(
-            [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
-        )
+        engine.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()])
         engine.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Split(Regex(PIECE), "removed", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         )

@@ -49,8 +49,8 @@ def evaluate(
     that comes with sumi) does not know all that the vocabulary can show.
     """
     world, judge = World(vocabulary), judge or Judge.load(SHIPPED)
-    if unknown := set(world.classes) - set(judge.labels.classes):
-        raise RequestError(f"the judge does not know {min(unknown)!r}: train one of {vocabulary!r}, or evaluate a smaller vocabulary")
+    if unknown := [name for name in world.classes if name not in judge.labels.classes]:
+        raise RequestError(f"the judge does not know {unknown[0]!r}: train one of {vocabulary!r}, or evaluate a smaller vocabulary")
     scenes = [world.sample(np.random.default_rng([seed, number]), kind, "held-out") for number in range(count)]
     sights = _judged(judge, painter(scenes), say or _counter(count))
     return Report(

@@ -8,7 +8,7 @@ Legend: B batch, H W picture height and width, h w cells (H/4, W/4), N kinds (no
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -26,11 +26,14 @@ from sumi.nets.layers import Downsample, ResBlock
 from sumi.store.checkpoint import fill, load, metadata, save
 from sumi.train.data import sheet, to_pictures, to_tensor
 from sumi.train.metrics import Labels, Share, Sight, attributes, see, shares
-from sumi.train.scenes import Scene, World, colour_map, render, segmentation
+from sumi.train.scenes import Scene, Thing, World, colour_map, render, segmentation
+from sumi.train.scenes.render import blends
+from sumi.train.scenes.vocabulary import BACKGROUNDS
 from sumi.train.spoil import CELLS, SIZE, WAYS, blurred, spoil
 
 IGNORED = -100
 SPOILT = 1 / 3  # of the scenes that a judge learns from
+GATHERED = 1 / 2  # of them
 
 SHIPPED = Path(__file__).parents[1] / "weights" / "judge" / "judge.safetensors"
 
@@ -136,11 +139,11 @@ def labels_of(world: World) -> Labels:
 
 
 def judge_batch(world: World, rng: Generator, n: int) -> JudgeBatch:
-    """`n` scenes of the training split, a third of them with a thing spoilt, all a little blurred, noisy and off in colour.
+    """`n` scenes, half of them gatherings and a third with a thing spoilt, all a little blurred, noisy and off in colour.
 
     That is how a real render comes back from an autoencoder, and how a good generated picture differs from a real one.
     """
-    scenes = [world.sample(rng, split="train") for _ in range(n)]
+    scenes = [gathering(world, rng) if rng.random() < GATHERED else world.sample(rng, split="train") for _ in range(n)]
     unknown = len(world.classes) + 1
     drawn = [spoil(scene, unknown, rng) if rng.random() < SPOILT else (render(scene, SIZE), segmentation(scene, CELLS)) for scene in scenes]
     kinds = np.stack([kinds for _, kinds in drawn]).astype(np.int64)
@@ -170,6 +173,22 @@ def judge_loss(judge: Judge, batch: JudgeBatch) -> tuple[Tensor, dict[str, float
     }
     loss = parts["kinds"] + parts["cores"] + 0.5 * parts["colours"] + 0.5 * parts["backgrounds"]
     return loss, {name: float(part.detach()) for name, part in parts.items()}
+
+
+def gathering(world: World, rng: Generator) -> Scene:
+    """A scene of up to six things of any size, none over another, that no caption fits: several lessons in one picture."""
+    scene = world.sample(rng, split="train")
+    ground = scene.background
+    placed: list[Thing] = []
+    for _ in range(16):
+        thing = world.sample(rng, split="train").things[0]
+        side = 2 * int(rng.integers(8, 15))
+        x, y = (int(rng.integers(side // 2, SIZE + 1 - side // 2)) for _ in range(2))
+        apart = all(max(abs(x - SIZE * p.x), abs(y - SIZE * p.y)) > (side + SIZE * p.size) / 2 for p in placed)
+        visible = thing.colour not in BACKGROUNDS[ground].avoid if thing.colour else not blends(thing.name, ground)
+        if len(placed) < 6 and apart and visible:
+            placed.append(replace(thing, x=x / SIZE, y=y / SIZE, size=side / SIZE, group=0))
+    return replace(scene, vocabulary=world.vocabulary, things=tuple(placed) or scene.things)
 
 
 def core_map(scene: Scene) -> NDArray[np.float32]:

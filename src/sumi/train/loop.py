@@ -165,9 +165,7 @@ def train(
     return True
 
 
-def _gradients(
-    task: Task, weights: Weights, training: Training, step: int, pool: ThreadPoolExecutor
-) -> tuple[float, dict[str, float]]:
+def _gradients(task: Task, weights: Weights, training: Training, step: int, pool: ThreadPoolExecutor) -> tuple[float, dict[str, float]]:
     """Give the masters their gradients, averaged over the workers' batches; returns the mean loss and figures."""
     learning = {name: parameter for name, parameter in weights.working.items() if parameter.requires_grad}
 
@@ -212,8 +210,8 @@ def _resume(path: Path, weights: Weights, optimiser: torch.optim.AdamW) -> int:
     except (KeyError, RuntimeError) as error:
         raise RecipeError(f"{path} is of another recipe ({error}); choose another --out or start again with --fresh") from None
     for name, master in weights.masters.items():
-        state = {key: tensors[f"optimiser.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"optimiser.{key}.{name}" in tensors}
-        if state:
+        state = {key: tensors.get(f"optimiser.{key}.{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
+        if None not in state.values():
             optimiser.state[master] = state
     return int(tensors["step"])
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
 from sumi.config import AutoencoderConfig, ModelSpec, ScheduleConfig, TextConfig, UNetConfig, VisionConfig
 from sumi.errors import RecipeError
 from sumi.nets.clip import TextEncoder
@@ -24,6 +26,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class AutoencoderData:
+    """In every task, `batch` is what one worker sees in a step."""
+
     vocabulary: str
     size: int = 64
     batch: int = 16
@@ -79,6 +83,7 @@ def load_task(recipe: Path) -> tuple[Task, Training]:
     if name not in TASKS:
         raise RecipeError(f"{recipe}: task must be one of {', '.join(TASKS)}, not {name!r}")
     training = _build(Training, tables.pop("training", {}), f"{recipe}: [training]")
+    torch.manual_seed(training.seed)  # of the random weights that the task starts from
     task = TASKS[name](tables, recipe)
     if tables:
         raise RecipeError(f"{recipe}: [{next(iter(tables))}] means nothing to task {name!r}")
@@ -112,9 +117,7 @@ def _autoencoder(tables: dict[str, Any], recipe: Path) -> Task:
 def _clip(tables: dict[str, Any], recipe: Path) -> Task:
     data = _take(ClipData, tables, "data", recipe)
     text, tokenizer = _words(_take(TextConfig, tables, "text", recipe), data.vocabulary)
-    return ClipTask(
-        text, _take(VisionConfig, tables, "vision", recipe), tokenizer, vocabulary=data.vocabulary, batch=data.batch
-    )
+    return ClipTask(text, _take(VisionConfig, tables, "vision", recipe), tokenizer, vocabulary=data.vocabulary, batch=data.batch)
 
 
 def _judge(tables: dict[str, Any], recipe: Path) -> Task:
@@ -176,8 +179,7 @@ TASKS: dict[str, Callable[[dict[str, Any], Path], Task]] = {
 def _words(config: TextConfig, vocabulary: str) -> tuple[TextConfig, Tokenizer]:
     """A tokenizer whose words are those of the captions, and the text configuration with its sizes."""
     tokenizer = Tokenizer(*word_vocabulary(World(vocabulary).words), length=config.length)
-    sizes = {"vocab_size": len(tokenizer.vocab), "eos_id": tokenizer.eos_id, "pad_id": tokenizer.pad_id}
-    return replace(config, **sizes), tokenizer
+    return replace(config, vocab_size=len(tokenizer.vocab), eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id), tokenizer
 
 
 def _grown(encoder: TextEncoder, old: Tokenizer, new: Tokenizer) -> TextEncoder:

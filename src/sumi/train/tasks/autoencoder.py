@@ -35,7 +35,7 @@ class AutoencoderTask:
         self.world = World(vocabulary)
         self.size, self.batch, self.crowds, self.kl_weight = size, batch, crowds, kl_weight
         self.autoencoder = fresh_autoencoder(config)
-        self.modules = {"autoencoder": self.autoencoder}
+        self.modules: dict[str, nn.Module] = {"autoencoder": self.autoencoder}
         self.rates: dict[str, float] = {}
         _, self.held_out = draw(self.world, np.random.default_rng(1), 128, size, "held-out")
 

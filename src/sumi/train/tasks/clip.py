@@ -34,9 +34,7 @@ class ClipTask:
     Captions of a batch may be equal; then each of the equal captions is a right answer.
     """
 
-    def __init__(
-        self, text: TextConfig, vision: VisionConfig, tokenizer: Tokenizer, *, vocabulary: str, batch: int = 128
-    ) -> None:
+    def __init__(self, text: TextConfig, vision: VisionConfig, tokenizer: Tokenizer, *, vocabulary: str, batch: int = 128) -> None:
         self.world, self.tokenizer, self.batch, self.size = World(vocabulary), tokenizer, batch, vision.image_size
         self.text, self.vision, self.temperature = fresh_text_encoder(text), VisionEncoder(vision), Temperature()
         self.modules: dict[str, nn.Module] = {"text": self.text, "vision": self.vision, "temperature": self.temperature}
@@ -74,7 +72,8 @@ class ClipTask:
         """Similarity of each caption (rows) and each picture (columns), sharpened."""
         words = F.normalize(self.text(ids).pooled.float(), dim=-1)
         pictures = F.normalize(self.vision(image.to(self.vision.visual_projection.weight.dtype)).float(), dim=-1)
-        return self.temperature() * words @ pictures.t()
+        logits: Tensor = self.temperature() * words @ pictures.t()
+        return logits
 
     def _batch(self, rng: np.random.Generator, count: int, split: str) -> tuple[Tensor, Tensor]:
         scenes, pictures = draw(self.world, rng, count, self.size, split)

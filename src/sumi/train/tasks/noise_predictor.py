@@ -90,7 +90,7 @@ class NoisePredictorTask:
         self.cached_epoch = -1
         self._lock = threading.Lock()
         self._kept = threading.local()
-        self.unet.up_blocks[0].upsamplers[0].register_forward_hook(self._keep)
+        self.unet.get_submodule("up_blocks.0.upsamplers.0").register_forward_hook(self._keep)
         self.held_out = self._encoded(np.random.default_rng(1), 256, "held-out")
 
     def loss(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
@@ -125,9 +125,10 @@ class NoisePredictorTask:
         noise = Noise(seed, range(len(prompts)), (spec.autoencoder.latent_channels, height, width))
         cond = self._condition(torch.tensor([self.tokenizer(p) for p in prompts]))
         null = self._condition(self.null.expand(len(prompts), -1))
-        sigmas = self.schedule.spaced(spec.steps, spec.spacing)
+        sampler = SAMPLERS[spec.sampler]
+        sigmas = self.schedule.spaced(spec.steps, spec.spacing, to_zero=not sampler.ends_early)
         denoise = cfg(self.denoiser, cond, null, spec.guidance)
-        *_, last = SAMPLERS[spec.sampler].function(denoise, start(noise(0), sigmas[0]), sigmas, noise)
+        *_, last = sampler.function(denoise, start(noise(0), sigmas[0]), sigmas, noise)
         return self.autoencoder.decode(finish(last.x, last.sigma))
 
     def export(self, folder: Path) -> None:

@@ -1,0 +1,74 @@
+"""Evaluation end to end, with painters that are known: a perfect one, one that paints nothing, one of another size."""
+
+import json
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from sumi.errors import RequestError
+from sumi.train.evaluate import evaluate
+from sumi.train.judge import Judge, JudgeConfig, labels_of
+from sumi.train.metrics import ATTRIBUTES
+from sumi.train.scenes import Scene, World, render
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    torch.manual_seed(0)
+    return Judge(JudgeConfig(channels=(8, 16, 16), layers=1), labels_of(World("shapes"))).eval()
+
+
+def real(scenes: Sequence[Scene]) -> Iterator[NDArray[np.uint8]]:
+    return (render(scene, 64) for scene in scenes)
+
+
+def test_real_renders_score_as_real(judge: Judge) -> None:
+    report = evaluate(real, count=10, vocabulary="shapes", judge=judge, say=lambda number: None)
+    assert report.generated == report.real
+    assert report.generated["all"].n == 10
+
+
+def test_nothing_scores_nothing(judge: Judge) -> None:
+    blank = np.full((6, 128, 128, 3), 127, np.uint8)
+    report = evaluate(lambda scenes: blank, count=6, vocabulary="shapes", kind="pair", judge=judge, say=lambda number: None)
+    assert report.generated["all"].value == 0
+    assert report.generated["count"].value is None
+
+
+def test_the_report_is_json(judge: Judge) -> None:
+    report = evaluate(real, count=4, vocabulary="shapes", seed=3, judge=judge, settings={"steps": 20}, say=lambda number: None)
+    table = json.loads(report.to_json())
+    assert table.keys() == {*ATTRIBUTES, "real", "settings"} and table["real"].keys() == set(ATTRIBUTES)
+    assert all(row.keys() == {"value", "low", "high", "n"} for row in (table["all"], table["real"]["count"]))
+    assert table["settings"] == {"count": 4, "vocabulary": "shapes", "kind": None, "seed": 3, "steps": 20}
+
+
+def test_scenes_depend_on_the_seed_and_their_number_alone(judge: Judge) -> None:
+    def captions(count: int, seed: int) -> list[str]:
+        seen: list[Scene] = []
+
+        def painter(scenes: Sequence[Scene]) -> Iterator[NDArray[np.uint8]]:
+            seen.extend(scenes)
+            return real(scenes)
+
+        evaluate(painter, count=count, vocabulary="shapes", seed=seed, judge=judge, say=lambda number: None)
+        return [scene.caption for scene in seen]
+
+    assert captions(6, 0)[:3] == captions(3, 0)
+    assert captions(3, 0) != captions(3, 1)
+
+
+def test_progress_goes_to_stderr(judge: Judge, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate(real, count=2, vocabulary="shapes", judge=judge)
+    out, err = capsys.readouterr()
+    assert out == "" and err.endswith("2 of 2 pictures\n")
+
+
+def test_a_judge_scores_only_what_it_knows(judge: Judge) -> None:
+    with pytest.raises(RequestError, match="cat"):
+        evaluate(real, count=1, vocabulary="objects", judge=judge)
+    with pytest.raises(ValueError):
+        evaluate(lambda scenes: [], count=1, vocabulary="shapes", judge=judge)
