@@ -14,7 +14,7 @@ from sumi import pipeline
 from sumi.config import ModelSpec
 from sumi.diffusion.noise import Noise
 from sumi.diffusion.samplers import SAMPLERS
-from sumi.diffusion.schedule import SPACINGS
+from sumi.diffusion.schedule import SPACINGS, Schedule
 from sumi.errors import CheckpointError, OutputError, RequestError, SumiError
 from sumi.models.latent_diffusion import LatentDiffusion
 from sumi.models.zoo import ZOO
@@ -110,6 +110,14 @@ def test_the_events_of_a_run(tiny: LatentDiffusion, monkeypatch: pytest.MonkeyPa
     assert [s.sigma.item() for s in steps[:3]] == tiny.schedule.spaced(3, "trailing")[1:].tolist()
     assert [picture.request.first for d in decoded for picture in d.pictures] == [5, 6, 7]
     assert finished[0].pictures == tuple(picture for d in decoded for picture in d.pictures)
+
+
+def test_only_ddim_ends_where_the_schedule_of_published_models_does(tiny: LatentDiffusion) -> None:
+    schedule = Schedule(dataclasses.replace(tiny.spec.schedule, final_sigma_zero=False))
+    model = dataclasses.replace(tiny, schedule=schedule)
+    for sampler in SAMPLERS:
+        last = [event for event in stream(model, dataclasses.replace(CAT, sampler=sampler)) if isinstance(event, Step)][-1]
+        assert last.sigma == (schedule.sigmas[0] if sampler == "ddim" else 0)
 
 
 def test_words_that_are_lost_are_told(tiny: LatentDiffusion) -> None:

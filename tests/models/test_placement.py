@@ -66,6 +66,32 @@ def test_the_batch_is_one_large_picture_or_many_small_ones(tiny: LatentDiffusion
     assert batch_size(replace(SD15, size=(64, 64)), 64, 64, weight.bfloat16()) >= batch_size(SD15, 64, 64, weight)
 
 
+@pytest.mark.parametrize(
+    ("cpu", "size", "precision"),
+    [
+        ({"architecture": "x86_64", "amx_bf16": False}, 4, "medium"),
+        ({"architecture": "x86_64", "amx_bf16": False}, 3, "highest"),
+        ({"architecture": "x86_64", "amx_bf16": True}, 4, "highest"),
+        ({"architecture": "aarch64"}, 4, "highest"),
+        ({}, 4, "highest"),
+    ],
+)
+def test_matrix_products_are_rerouted_for_large_models_where_that_is_exact(
+    cpu: dict[str, object], size: int, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placement, "LARGE", 40)
+    monkeypatch.setattr(placement, "_cpu", lambda: cpu)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    placement._multiply_with_onednn.cache_clear()
+    before = torch.get_float32_matmul_precision()
+    try:
+        place([Perceptron(size, 4)], torch.device("cpu"), torch.float32)
+        assert torch.get_float32_matmul_precision() == precision
+    finally:
+        torch.set_float32_matmul_precision(before)
+        placement._multiply_with_onednn.cache_clear()
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc's allocator")
 def test_freed_memory_stays_with_the_process(environment: dict[str, str]) -> None:
     """In another process, as the setting cannot be undone: 64 MiB, freed and asked for again, costs no page faults."""
@@ -76,11 +102,9 @@ def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.ones(1 << 24)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-faults(), faults()
-print(faults() > 1000)
+print(min(faults() for _ in range(8)) > 1000)
 place([], torch.device("cpu"), torch.float32)
-faults(), faults()
-print(faults() < 100)
+print(min(faults() for _ in range(8)) < 100)
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
     assert run.stdout.split() == ["True", "True"]

@@ -11,6 +11,9 @@ OPTIONS = {
         --count --device --eta --first --guidance --guidance-rescale --height --help --model --negative --output --precision
         --quiet --sampler --seed --spacing --steps --version --width -h -m -n -o -q
     """,
+    "eval": """
+        --count --device --guidance --help --json --kind --model --precision --seed --steps --vocabulary -h -m
+    """,
     "inspect": "--help -h",
     "samplers": "--help -h",
     "train": "--fresh --help --minutes --out -h",

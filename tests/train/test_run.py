@@ -126,6 +126,18 @@ def test_a_recipe_is_a_task_and_how_to_train_it(recipe: Path) -> None:
     assert training == Training(steps=3, warmup=1, betas=(0.9, 0.95), precision="float32", workers=1)
 
 
+def test_a_recipe_starts_from_the_same_weights_each_time(recipe: Path) -> None:
+    def weights() -> torch.Tensor:
+        task, _ = load_task(recipe)
+        assert isinstance(task, AutoencoderTask)
+        return task.autoencoder.decoder.conv_in.weight.detach().clone()
+
+    first = weights()
+    assert torch.equal(weights(), first)
+    recipe.write_text(TINY + "seed = 1\n")
+    assert not torch.equal(weights(), first)
+
+
 def test_a_recipe_of_a_noise_predictor(autoencoder: Path, recipe: Path) -> None:
     recipe.write_text(NOISE_PREDICTOR)
     task, training = load_task(recipe)
@@ -220,9 +232,19 @@ def test_the_recipes_of_the_repository_are_understood(path: Path, monkeypatch: p
         ("[training]", "[unet]\nheads = 2\n[training]", "[unet] means nothing to task 'autoencoder'"),
         ('vocabulary = "shapes"', "", "[data]: "),
         ("steps = 3", "", "[training]: "),
-        ("steps = 3", 'steps = "three"', "[training]: "),
+        ("steps = 3", 'steps = "three"', "[training]: steps must be int; got 'three'"),
         ("[8, 16]", "[8, 16, 32]", "[autoencoder]: AutoencoderConfig.attention_levels has 2 entries for 3 levels"),
-        ("[false, false]", "2", "[autoencoder]: "),
+        ("[false, false]", "2", "[autoencoder]: attention_levels must be tuple[bool, ...]; got 2"),
+        ("[false, false]", "[0, 1]", "[autoencoder]: attention_levels must be tuple[bool, ...]; got [0, 1]"),
+        ("batch = 2", 'batch = "two"', "[data]: batch must be int; got 'two'"),
+        ("steps = 3", "steps = 2.5", "[training]: steps must be int; got 2.5"),
+        ("warmup = 1", 'rate = "fast"', "[training]: rate must be float; got 'fast'"),
+        ("[0.9, 0.95]", "[0.9]", "[training]: betas must be tuple[float, float]; got [0.9]"),
+        ('"autoencoder"', '["clip"]', "task must be one of "),
+        ("[data]", "data = 3\n[other]", "data must be a table, [data], not 3"),
+        ("size = 16", "size = 17", "size 17 is neither a multiple nor a divisor of 64"),
+        ('"shapes"', '"shape"', "no vocabulary 'shape'; there are shapes, objects, world"),
+        ("norm_groups = 4", "norm_groups = 3", "num_channels (8) must be divisible by num_groups (3)"),
     ],
 )
 def test_what_a_recipe_says_must_mean_something(recipe: Path, old: str, new: str, message: str) -> None:

@@ -424,6 +424,15 @@ def test_a_larger_vocabulary_keeps_what_is_known_of_each_word() -> None:
     assert float(rows[fresh].detach().std()) == pytest.approx(0.05, rel=0.5) and not torch.equal(rows[fresh[0]], rows[fresh[1]])
 
 
+def test_a_longer_text_keeps_what_is_known_of_each_position() -> None:
+    encoder = fresh_text_encoder(TEXT)
+    for length in (20, 28):
+        other = Tokenizer(TOKENIZER.vocab, TOKENIZER.merges, length=length)
+        extended = extend_vocabulary(encoder, TOKENIZER, other)
+        rows, kept = (each.text_model.embeddings.position_embedding.weight[:20] for each in (extended, encoder))
+        assert extended.config.length == length and torch.equal(rows, kept)
+
+
 def test_pictures_and_tensors_are_two_forms_of_one() -> None:
     pictures = rng(0).integers(0, 256, (3, 4, 6, 3), np.uint8)
     images = to_tensor(list(pictures))

@@ -5,7 +5,7 @@ The only file that names a kind of device.
 
 import ctypes
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -17,7 +17,7 @@ from sumi.errors import SumiError
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LARGE = 100_000_000
-"""Parameters above which half the bytes and twice the arithmetic of bfloat16 outweigh its conversions."""
+"""Parameters from which a model gains by bfloat16 and by another matrix library; below, their overhead is more than that."""
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 
@@ -40,12 +40,17 @@ def choose(parameters: int, device: str | None = None, precision: str | None = N
     return where, torch.bfloat16 if parameters >= LARGE and _computes_in_bfloat16(where) else torch.float32
 
 
-def place(networks: Iterable[nn.Module], device: torch.device, dtype: torch.dtype) -> None:
-    """Moves networks, in place, ready to run: no gradients, no dropout."""
+def place(networks: Sequence[nn.Module], device: torch.device, dtype: torch.dtype) -> None:
+    """Moves networks, in place, ready to run: no gradients, no dropout.
+
+    On a CPU it also changes two settings of the process, which alter results by no more than float32 rounding.
+    """
     for network in networks:
         network.to(device, dtype).eval().requires_grad_(False)
     if device.type == "cpu":
-        _tune_cpu()
+        _keep_freed_memory()
+        if sum(weight.numel() for network in networks for weight in network.parameters()) >= LARGE:
+            _multiply_with_onednn()
 
 
 def batch_size(spec: ModelSpec, height: int, width: int, weight: Tensor) -> int:
@@ -74,15 +79,18 @@ def _cpu() -> dict[str, Any]:
 
 
 @cache
-def _tune_cpu() -> None:
-    """Two settings of the whole process, once: together up to 1.6 times as fast, with the same results to float32 rounding."""
-    # "medium" sends matrix products to oneDNN, which is faster than MKL away from Intel. It must not round to bfloat16, as it
-    # would with AMX and on ARM, nor to TensorFloat-32, as it would on a GPU.
-    if _cpu().get("architecture") == "x86_64" and not _cpu().get("amx_bf16") and not torch.cuda.is_available():
-        torch.set_float32_matmul_precision("medium")
-    # Activations come and go; returning them to the system each time costs a page fault for every 4 KiB of the next one.
+def _keep_freed_memory() -> None:
+    """Activations come and go; returned to the system each time, they cost a page fault for every 4 KiB of the next one."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         if hasattr(libc, "gnu_get_libc_version"):
             libc.mallopt(M_MMAP_MAX, 0)
             libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+@cache
+def _multiply_with_onednn() -> None:
+    """Matrix products of large models by oneDNN rather than MKL, which is slow away from Intel; small ones gain nothing."""
+    # "medium" would also round to bfloat16 with AMX and on ARM, and to TensorFloat-32 on a GPU.
+    if _cpu().get("architecture") == "x86_64" and not _cpu().get("amx_bf16") and not torch.cuda.is_available():
+        torch.set_float32_matmul_precision("medium")

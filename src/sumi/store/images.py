@@ -31,6 +31,11 @@ def to_pil(image: Float[Tensor, "B 3 H W"]) -> list[Image.Image]:
     return [Image.fromarray(array) for array in pixels.movedim(1, -1).cpu().numpy()]
 
 
+def from_pixels(pixels: np.ndarray) -> Image.Image:
+    """A picture of 8-bit numbers [H W 3]."""
+    return Image.fromarray(pixels)
+
+
 def from_pil(images: Sequence[Image.Image]) -> Float[Tensor, "B 3 H W"]:
     """Numbers in [-1, 1] of pictures of one size; transparency shows white."""
     arrays = [np.asarray(_opaque(image)) for image in images]

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sumi.train.scenes import Scene, Thing, World, render
+from sumi.train.scenes import Group, Scene, Thing, World, render
+from sumi.train.scenes.world import held_out
 
 
 def to_tensor(pictures: Sequence[np.ndarray]) -> Tensor:
@@ -34,14 +35,19 @@ def draw(world: World, rng: np.random.Generator, count: int, size: int, split: s
 
 
 def crowd(world: World, rng: np.random.Generator) -> Scene:
-    """A scene with five to nine things anywhere, one over another: no caption fits it, but an autoencoder learns more from it."""
-    things = [thing for _ in range(int(rng.integers(5, 10))) for thing in world.sample(rng).things[:1]]
+    """A scene with up to nine things anywhere, one over another: no caption fits it, but an autoencoder learns more from it.
+
+    Things that may not be seen before its background in training are left out.
+    """
+    scene = world.sample(rng)
     moved = []
-    for thing in things:
+    for _ in range(int(rng.integers(5, 10))):
+        thing = world.sample(rng).things[0]
         side = int(rng.integers(8, 24)) * 2
         x, y = (int(rng.integers(side // 2, 65 - side // 2)) for _ in range(2))
-        moved.append(Thing(thing.name, thing.colour, x / 64, y / 64, side / 64))
-    return replace(world.sample(rng), things=tuple(moved), caption="")
+        if not held_out((Group(thing.name, thing.colour),), None, scene.background):
+            moved.append(Thing(thing.name, thing.colour, x / 64, y / 64, side / 64))
+    return replace(scene, things=tuple(moved), caption="")
 
 
 def sheet(pictures: Sequence[np.ndarray] | np.ndarray, columns: int, gap: int = 2) -> np.ndarray:

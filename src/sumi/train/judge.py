@@ -145,9 +145,14 @@ def judge_batch(world: World, rng: Generator, n: int) -> JudgeBatch:
     """
     scenes = [gathering(world, rng) if rng.random() < GATHERED else world.sample(rng, split="train") for _ in range(n)]
     unknown = len(world.classes) + 1
-    drawn = [spoil(scene, unknown, rng) if rng.random() < SPOILT else (render(scene, SIZE), segmentation(scene, CELLS)) for scene in scenes]
+    whole = rng.random(n) >= SPOILT
+    drawn = [
+        (render(scene, SIZE), segmentation(scene, CELLS)) if sound else spoil(scene, unknown, rng)
+        for scene, sound in zip(scenes, whole, strict=True)
+    ]
     kinds = np.stack([kinds for _, kinds in drawn]).astype(np.int64)
-    colours = np.stack([colour_map(scene, CELLS) for scene in scenes]).astype(np.int64) - 1
+    sound_things = [scene if sound else replace(scene, things=scene.things[:-1]) for scene, sound in zip(scenes, whole, strict=True)]
+    colours = np.stack([colour_map(scene, CELLS) for scene in sound_things]).astype(np.int64) - 1
     colours[(colours < 0) | (kinds == unknown)] = IGNORED
     places = {name: index for index, name in enumerate(world.backgrounds)}
     backgrounds = np.array([places[scene.background] for scene in scenes])[:, None, None]

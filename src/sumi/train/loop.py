@@ -15,11 +15,11 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from sumi.errors import RecipeError
-from sumi.store.checkpoint import atomic, load, save
+from sumi.store.checkpoint import load, save
+from sumi.store.images import from_pixels, save_png
 from sumi.train.ema import Weights
 
 
@@ -71,8 +71,9 @@ class Training:
     save_every: int = 500
 
     def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise RecipeError(f"training.workers must be at least 1; got {self.workers}")
+        for name in ("workers", "log_every", "validate_every", "save_every"):
+            if getattr(self, name) < 1:
+                raise RecipeError(f"training.{name} must be at least 1; got {getattr(self, name)}")
         if self.steps < 1 or self.cooldown > self.steps:
             raise RecipeError(f"training.steps must be at least 1 and at least training.cooldown; got {self.steps} and {self.cooldown}")
         if self.precision not in ("float32", "bfloat16"):
@@ -122,7 +123,7 @@ def train(
         with weights.averaged(), torch.inference_mode():
             report(task.validate())
             for name, picture in task.pictures().items():
-                _save_picture(picture, out / f"{name}.png")
+                save_png(from_pixels(picture), out / f"{name}.png", {})
 
     start, first = time.monotonic(), step
     sums: dict[str, float] = {}
@@ -211,11 +212,6 @@ def _resume(path: Path, weights: Weights, optimiser: torch.optim.AdamW) -> int:
         raise RecipeError(f"{path} is of another recipe ({error}); choose another --out or start again with --fresh") from None
     for name, master in weights.masters.items():
         state = {key: tensors.get(f"optimiser.{key}.{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
-        if None not in state.values():
+        if all(value is not None for value in state.values()):
             optimiser.state[master] = state
     return int(tensors["step"])
-
-
-def _save_picture(picture: np.ndarray, path: Path) -> None:
-    with atomic(path) as part:
-        Image.fromarray(picture).save(part, format="PNG")

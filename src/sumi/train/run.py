@@ -4,7 +4,8 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
 
@@ -80,11 +81,14 @@ def load_task(recipe: Path) -> tuple[Task, Training]:
     """
     tables = _read(recipe)
     name = tables.pop("task", None)
-    if name not in TASKS:
+    if not isinstance(name, str) or name not in TASKS:
         raise RecipeError(f"{recipe}: task must be one of {', '.join(TASKS)}, not {name!r}")
-    training = _build(Training, tables.pop("training", {}), f"{recipe}: [training]")
+    training = _take(Training, tables, "training", recipe)
     torch.manual_seed(training.seed)  # of the random weights that the task starts from
-    task = TASKS[name](tables, recipe)
+    try:
+        task = TASKS[name](tables, recipe)
+    except ValueError as error:  # a vocabulary, a size or a network that there cannot be
+        raise RecipeError(f"{recipe}: {error}") from None
     if tables:
         raise RecipeError(f"{recipe}: [{next(iter(tables))}] means nothing to task {name!r}")
     return task, training
@@ -141,7 +145,7 @@ def _noise_predictor(tables: dict[str, Any], recipe: Path) -> Task:
         unet = read_unet(folder / "unet")
     spec = _build(
         ModelSpec,
-        tables.pop("model", {})
+        _table(tables, "model", recipe)
         | {
             "unet": unet.config if unet is not None else _take(UNetConfig, tables, "unet", recipe),
             "autoencoder": autoencoder.config,
@@ -188,7 +192,7 @@ def _grown(encoder: TextEncoder, old: Tokenizer, new: Tokenizer) -> TextEncoder:
 
 def _read(recipe: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(recipe.read_text())
+        return tomllib.loads(recipe.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"cannot read the recipe {recipe}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -196,16 +200,45 @@ def _read(recipe: Path) -> dict[str, Any]:
 
 
 def _take(cls: type[T], tables: dict[str, Any], name: str, recipe: Path) -> T:
-    return _build(cls, tables.pop(name, {}), f"{recipe}: [{name}]")
+    return _build(cls, _table(tables, name, recipe), f"{recipe}: [{name}]")
+
+
+def _table(tables: dict[str, Any], name: str, recipe: Path) -> dict[str, Any]:
+    table = tables.pop(name, {})
+    if not isinstance(table, dict):
+        raise RecipeError(f"{recipe}: {name} must be a table, [{name}], not {table!r}")
+    return table
 
 
 def _build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
-    """A dataclass from a table: no unknown keys, lists as tuples."""
+    """A dataclass from a table: no unknown keys, no values of another type, lists as tuples."""
     known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
     if unknown := sorted(set(table) - known):
         raise RecipeError(f"{where} has no {unknown[0]!r}; it knows {', '.join(sorted(known))}")
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
+    types = get_type_hints(cls)
+    for name, value in values.items():
+        if not _is(value, types[name]):
+            wanted = types[name].__name__ if isinstance(types[name], type) else str(types[name]).replace("typing.", "")
+            raise RecipeError(f"{where}: {name} must be {wanted}; got {table[name]!r}")
+    if (batch := values.get("batch", 1)) < 1:
+        raise RecipeError(f"{where}: batch must be at least 1; got {batch}")
     try:
         return cls(**values)
     except (TypeError, ValueError) as error:
         raise RecipeError(f"{where}: {error}") from None
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Whether a value is of an annotated type; a whole number is of type float, too, and true and false are not numbers."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is UnionType:
+        return any(_is(value, each) for each in inner)
+    if origin is Literal:
+        return value in inner
+    if origin is tuple:
+        kinds = inner[:1] * len(value) if isinstance(value, tuple) and inner[-1] is ... else inner
+        return isinstance(value, tuple) and len(value) == len(kinds) and all(map(_is, value, kinds))
+    if origin is dict:
+        return isinstance(value, dict) and all(_is(each, inner[1]) for each in value.values())
+    return type(value) in ((int, float) if kind is float else (kind,))

@@ -197,16 +197,19 @@ def fresh_text_encoder(config: TextConfig) -> TextEncoder:
 
 
 def extend_vocabulary(encoder: TextEncoder, old: Tokenizer, new: Tokenizer) -> TextEncoder:
-    """The same encoder for a larger vocabulary: rows of words that both know are kept, those of new words start at random."""
+    """The same encoder for another vocabulary and length: rows of words and positions that both have are kept, others start at random."""
     config = replace(encoder.config, vocab_size=len(new.vocab), eos_id=new.eos_id, pad_id=new.pad_id, length=new.length)
     extended = fresh_text_encoder(config)
     state = extended.state_dict()
-    table = "text_model.embeddings.token_embedding.weight"
+    table, positions = (f"text_model.embeddings.{name}_embedding.weight" for name in ("token", "position"))
+    shared = min(old.length, new.length)
     for name, tensor in encoder.state_dict().items():
         if name == table:
             for token, row in old.vocab.items():
                 if token in new.vocab:
                     state[name][new.vocab[token]] = tensor[row]
+        elif name == positions:
+            state[name][:shared] = tensor[:shared]
         else:
             state[name].copy_(tensor)
     return extended
