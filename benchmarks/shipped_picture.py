@@ -18,8 +18,8 @@ import torch
 from sumi.pipeline import Decoded, Encoded, Step, generate, load, stream
 from sumi.request import Request
 
-RUNS = 5
-REQUEST = Request(prompt="two stars above a tree", seed=7)
+RUNS = 3
+REQUEST = Request(prompt="two yellow stars above a red heart", seed=7)
 
 
 def fastest(work: Callable[[], object]) -> float:

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sumi.train.judge import core_map, labels_of
-from sumi.train.metrics import ATTRIBUTES, REGION_CELLS, UNKNOWN, Region, Sight, attributes, components, see, shares, things, wilson
+from sumi.train.metrics import ATTRIBUTES, LEAST_CELLS, UNKNOWN, Seen, Sight, attributes, components, see, shares, things, wilson
 from sumi.train.scenes import Group, Scene, World, colour_map, segmentation
 
 WORLD = World("objects")
@@ -18,8 +18,8 @@ def scene_of(*groups: Group, relation: str | None = None, background: str = "whi
     return Scene("objects", background, groups, relation, (), "", True, 0)
 
 
-def region(name: str, colour: str = "red", x: float = 8, y: float = 8) -> Region:
-    return Region(name, colour, 9, x, y)
+def thing(name: str, colour: str = "red", x: float = 8, y: float = 8) -> Seen:
+    return Seen(name, colour, 9, x, y)
 
 
 def perfect_sight(scene: Scene) -> Sight:
@@ -47,7 +47,7 @@ def test_attributes_are_those_that_the_caption_speaks_of() -> None:
 
 
 SAME = scene_of(Group("circle", "red"), Group("circle", "blue"), relation="left")
-RED, BLUE = region("circle", "red", x=4), region("circle", "blue", x=12)
+RED, BLUE = thing("circle", "red", x=4), thing("circle", "blue", x=12)
 TWO = scene_of(Group("star", "pink", count=2))
 
 
@@ -58,27 +58,27 @@ TWO = scene_of(Group("star", "pink", count=2))
         (SAME, [RED, BLUE], "black", {"background"}),
         (SAME, [RED], "white", {"object", "relation", "colour"}),
         (SAME, [RED, replace(BLUE, name="square")], "white", {"object", "extra", "relation", "colour"}),
-        (SAME, [RED, BLUE, region(UNKNOWN)], "white", {"extra"}),
-        (SAME, [RED, BLUE, region("circle", "blue", x=12, y=14)], "white", {"extra"}),
+        (SAME, [RED, BLUE, thing(UNKNOWN)], "white", {"extra"}),
+        (SAME, [RED, BLUE, thing("circle", "blue", x=12, y=14)], "white", {"extra"}),
         (SAME, [RED, replace(BLUE, colour="green")], "white", {"colour"}),
         (SAME, [replace(RED, x=12), replace(BLUE, x=4)], "white", {"relation"}),
         (SAME, [RED, replace(BLUE, x=4, y=16)], "white", {"relation"}),
         (SAME, [RED, replace(BLUE, x=12, y=16)], "white", {"relation"}),
-        (TWO, [region("star", "pink"), region("star", "pink")], "white", set()),
-        (TWO, [region("star", "pink")], "white", {"count"}),
-        (TWO, [region("star", "pink")] * 3, "white", {"count", "extra"}),
-        (TWO, [region("star", "pink"), region("star", "red")], "white", {"colour"}),
+        (TWO, [thing("star", "pink"), thing("star", "pink")], "white", set()),
+        (TWO, [thing("star", "pink")], "white", {"count"}),
+        (TWO, [thing("star", "pink")] * 3, "white", {"count", "extra"}),
+        (TWO, [thing("star", "pink"), thing("star", "red")], "white", {"colour"}),
         (TWO, [], "white", {"object", "colour", "count"}),
     ],
 )
-def test_each_fault_costs_its_own_attributes(scene: Scene, seen: list[Region], background: str, wrong: set[str]) -> None:
+def test_each_fault_costs_its_own_attributes(scene: Scene, seen: list[Seen], background: str, wrong: set[str]) -> None:
     right = attributes(Sight(tuple(seen), background), scene)
     assert {name for name, value in right.items() if not value} == (wrong | {"all"} if wrong else set())
 
 
 @pytest.mark.parametrize(("relation", "x", "y"), [("left", 4, 8), ("right", 12, 8), ("above", 8, 4), ("below", 8, 12)])
 def test_relations_are_of_the_first_to_the_second(relation: str, x: float, y: float) -> None:
-    seen = Sight((region("cat", x=x, y=y), region("dog")), "white")
+    seen = Sight((thing("cat", x=x, y=y), thing("dog")), "white")
     for said in ("left", "right", "above", "below"):
         assert attributes(seen, scene_of(Group("cat"), Group("dog"), relation=said))["relation"] is (said == relation)
 
@@ -114,10 +114,10 @@ def seen_by(kinds: NDArray[np.int64]) -> Sight:
 
 def test_small_regions_are_not_seen() -> None:
     kinds = np.zeros((16, 16), np.int64)
-    kinds[0, :REGION_CELLS] = 1
-    assert [r.name for r in seen_by(kinds).regions] == ["circle"]
+    kinds[0, :LEAST_CELLS] = 1
+    assert [r.name for r in seen_by(kinds).things] == ["circle"]
     kinds[0, 0] = 0
-    assert seen_by(kinds).regions == ()
+    assert seen_by(kinds).things == ()
     assert seen_by(np.full((16, 16), len(LABELS.classes) + 1)).background == UNKNOWN
 
 

@@ -1,4 +1,4 @@
-"""From what a judge saw to what was right: regions, attributes of a scene, shares with intervals.
+"""From what a judge saw to what was right: things, attributes of a scene, shares with intervals.
 
 Legend: h w cells (16 by 16 over a picture), K colours, M backgrounds. Pure functions of numpy arrays and scenes; the
 network that fills the arrays is `sumi.train.judge`.
@@ -18,8 +18,8 @@ UNKNOWN = "unknown"
 
 ATTRIBUTES = ("object", "extra", "background", "colour", "relation", "count", "all")
 
-REGION_CELLS = 4
-"""Smaller regions are not seen: borders of real things flicker by one to three cells."""
+LEAST_CELLS = 4
+"""A thing of fewer cells is not seen. The smallest that a scene can have covers six."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class Region:
-    """The cells of one thing that are of one kind. `x` and `y` are their centre in cells, rightwards and downwards."""
+class Seen:
+    """One thing. `x` and `y` are the centre of its cells, rightwards and downwards."""
 
     name: str
     colour: str
@@ -51,7 +51,7 @@ class Region:
 class Sight:
     """What a judge saw in one picture."""
 
-    regions: tuple[Region, ...]
+    things: tuple[Seen, ...]
     background: str
 
 
@@ -97,17 +97,20 @@ def see(
     """Read a judge's maps of one picture, each [h w].
 
     kinds: index in `labels.kinds`. cores: whether the cell is in the middle of a thing. colours, backgrounds: indices.
-    Cells of one kind that belong to one thing are a region. Its colour, and the picture's background, are majority votes.
+    A thing is of the kind that more than half of its cells are of, else unknown: cells are sure where a part is telling
+    and unsure where it is not, and half a cat is no cat. Colours and the background go by the most votes.
     """
     owned = things(kinds, cores)
-    regions = []
-    for kind, thing in sorted({(int(k), int(t)) for k, t in zip(kinds[kinds > 0], owned[kinds > 0], strict=True)}):
-        inside = (kinds == kind) & (owned == thing)
-        if (cells := int(inside.sum())) >= REGION_CELLS:
+    seen = []
+    for number in range(1, int(owned.max()) + 1):
+        inside = owned == number
+        if (cells := int(inside.sum())) >= LEAST_CELLS:
+            votes = np.bincount(kinds[inside])
+            name = labels.kinds[int(votes.argmax())] if 2 * votes.max() > cells else UNKNOWN
             y, x = np.argwhere(inside).mean(axis=0)
-            regions.append(Region(labels.kinds[kind], labels.colours[_majority(colours[inside])], cells, float(x), float(y)))
+            seen.append(Seen(name, labels.colours[_majority(colours[inside])], cells, float(x), float(y)))
     empty = backgrounds[kinds == 0]
-    return Sight(tuple(regions), labels.backgrounds[_majority(empty)] if empty.size else UNKNOWN)
+    return Sight(tuple(seen), labels.backgrounds[_majority(empty)] if empty.size else UNKNOWN)
 
 
 def attributes(sight: Sight, scene: Scene) -> dict[str, bool]:
@@ -117,21 +120,21 @@ def attributes(sight: Sight, scene: Scene) -> dict[str, bool]:
     background, colour: as the caption says. relation: the centres of the two groups lie along the named axis, further
     apart along it than across. count: as many separate things as each group has. all: every one of these.
     """
-    found = _matches(sight.regions, scene.groups)
+    found = _shared_out(sight.things, scene.groups)
+    pairs = list(zip(scene.groups, found, strict=True))
     right = {
         "object": all(found),
-        "extra": sum(map(len, found)) == len(sight.regions)
-        and all(len(regions) <= group.count for group, regions in zip(scene.groups, found, strict=True)),
+        "extra": sum(map(len, found)) == len(sight.things) and all(len(things) <= group.count for group, things in pairs),
     }
     if scene.says_background:
         right["background"] = sight.background == scene.background
-    coloured = [(group, regions) for group, regions in zip(scene.groups, found, strict=True) if group.colour is not None]
+    coloured = [(group, things) for group, things in pairs if group.colour is not None]
     if coloured:
-        right["colour"] = all(regions and all(region.colour == group.colour for region in regions) for group, regions in coloured)
+        right["colour"] = all(things and all(thing.colour == group.colour for thing in things) for group, things in coloured)
     if scene.relation in ("left", "right", "above", "below"):
         right["relation"] = all(found) and _direction(found[0], found[1]) == scene.relation
     if any(group.count > 1 for group in scene.groups):
-        right["count"] = all(len(regions) == group.count for group, regions in zip(scene.groups, found, strict=True))
+        right["count"] = all(len(things) == group.count for group, things in pairs)
     return {**right, "all": all(right.values())}
 
 
@@ -165,23 +168,18 @@ def _majority(votes: NDArray[np.integer]) -> int:
     return int(np.bincount(votes).argmax())
 
 
-def _matches(regions: Sequence[Region], groups: Sequence[Group]) -> list[list[Region]]:
-    """The regions of each group. Groups of one class share its regions out by colour; what is left goes where most are missing."""
-    found: list[list[Region]] = [[] for _ in groups]
-    rest = []
-    for region in regions:
-        ours = [i for i, group in enumerate(groups) if group.name == region.name]
-        exact = [i for i in ours if groups[i].colour == region.colour]
-        if len(ours) == 1 or exact:
-            found[(exact or ours)[0]].append(region)
-        elif ours:
-            rest.append((region, ours))
-    for region, ours in rest:
-        found[max(ours, key=lambda i: groups[i].count - len(found[i]))].append(region)
+def _shared_out(seen: Sequence[Seen], groups: Sequence[Group]) -> list[list[Seen]]:
+    """The things of each group. Groups of one name share theirs by colour; one of another colour goes where most are missing."""
+    found: list[list[Seen]] = [[] for _ in groups]
+    for thing in sorted(seen, key=lambda thing: all((thing.name, thing.colour) != (group.name, group.colour) for group in groups)):
+        namesakes = [i for i, group in enumerate(groups) if group.name == thing.name]
+        of_its_colour = [i for i in namesakes if groups[i].colour == thing.colour]
+        if namesakes:
+            found[max(of_its_colour or namesakes, key=lambda i: groups[i].count - len(found[i]))].append(thing)
     return found
 
 
-def _direction(first: Sequence[Region], second: Sequence[Region]) -> str | None:
+def _direction(first: Sequence[Seen], second: Sequence[Seen]) -> str | None:
     """Where the first group lies as seen from the second: left, right, above, below, or None on a diagonal."""
     dx = sum(r.x for r in first) / len(first) - sum(r.x for r in second) / len(second)
     dy = sum(r.y for r in first) / len(first) - sum(r.y for r in second) / len(second)

@@ -99,7 +99,7 @@ def _smeared(scene: Scene, rng: Generator) -> Floats:
     return blurred(_ink(scene), max(2.5, side * rng.uniform(0.16, 0.28)))
 
 
-def _mixed(scene: Scene, rng: Generator) -> Floats:
+def _merged(scene: Scene, rng: Generator) -> Floats:
     """Half one thing, half another: what an undecided generator paints."""
     thing = scene.things[-1]
     others = [
@@ -116,5 +116,5 @@ WAYS: dict[str, Callable[[Scene, Generator], Floats]] = {
     "scrambled": _scrambled,
     "blob": _blob,
     "smeared": _smeared,
-    "mixed": _mixed,
+    "merged": _merged,
 }
