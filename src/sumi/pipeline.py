@@ -19,7 +19,7 @@ from sumi.diffusion.schedule import SPACINGS, Schedule
 from sumi.errors import RequestError
 from sumi.models.embedders import Notice, Prompt
 from sumi.models.latent_diffusion import LatentDiffusion
-from sumi.models.placement import batch_size, choose, place
+from sumi.models.placement import batch_size, choose, place, weightless
 from sumi.nets.unet import UNet
 from sumi.request import Request, did_you_mean
 from sumi.store.folder import read_folder, read_spec
@@ -95,7 +95,7 @@ def load(path: str | Path | None = None, *, device: str | None = None, precision
     """
     folder = SHIPPED if path is None else Path(path)
     spec = read_spec(folder)
-    with torch.device("meta"):
+    with weightless():
         parameters = sum(weight.numel() for weight in UNet(spec.unet).parameters())
     where, dtype = choose(parameters, device, precision)
     spec, parts = read_folder(folder, dtype)

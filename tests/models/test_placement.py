@@ -108,3 +108,18 @@ print(min(faults() for _ in range(8)) < 100)
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
     assert run.stdout.split() == ["True", "True"]
+
+
+def test_weightless_networks_have_shapes_and_no_compiler_is_imported() -> None:
+    code = """
+import sys
+from sumi.config import TextConfig
+from sumi.models.placement import weightless
+from sumi.nets.clip import TextEncoder
+with weightless():
+    encoder = TextEncoder(TextConfig())
+assert all(parameter.is_meta for parameter in encoder.parameters())
+assert sum(parameter.numel() for parameter in encoder.parameters()) == 123_060_480
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -172,7 +172,16 @@ def test_the_average_is_in_force_inside_the_with_only() -> None:
     assert layer.weight.dtype == torch.bfloat16 and layer.weight.item() == pytest.approx(before.item() + 1, rel=0.01)
 
 
-@pytest.mark.parametrize("settings", [{"steps": 0}, {"steps": 5, "workers": 0}, {"steps": 5, "log_every": 0}, {"steps": 5, "cooldown": 6}, {"steps": 5, "precision": "float8"}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"steps": 0},
+        {"steps": 5, "workers": 0},
+        {"steps": 5, "log_every": 0},
+        {"steps": 5, "cooldown": 6},
+        {"steps": 5, "precision": "float8"},
+    ],
+)
 def test_bad_settings_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(RecipeError, match="training"):
         Training(**settings)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sumi.train.judge import core_map, labels_of
-from sumi.train.metrics import ATTRIBUTES, LEAST_CELLS, UNKNOWN, Seen, Sight, attributes, components, see, shares, things, wilson
+from sumi.train.metrics import ATTRIBUTES, LEAST_CELLS, UNKNOWN, Seen, Sight, attributes, components, owners, see, shares, wilson
 from sumi.train.scenes import Group, Scene, World, colour_map, segmentation
 
 WORLD = World("objects")
@@ -102,10 +102,10 @@ def test_cores_part_what_touches_and_join_what_does_not() -> None:
     kinds[4:8, 0:8] = 1  # two things side by side
     kinds[12, 12] = kinds[14, 12:14] = 1  # one in pieces
     cores[5:7, 1:3] = cores[5:7, 5:7] = cores[13, 12] = 1
-    owned = things(kinds, cores > 0)
+    owned = owners(kinds, cores > 0)
     assert len(set(owned[kinds > 0].tolist())) == 3
     assert (owned[4:8, 0:4] == owned[4, 0]).all() and (owned[4:8, 4:8] == owned[4, 7]).all() and owned[12, 12] == owned[14, 13]
-    assert (things(kinds, np.zeros_like(kinds, bool)) == (kinds > 0)).all()
+    assert (owners(kinds, np.zeros_like(kinds, bool)) == (kinds > 0)).all()
 
 
 def seen_by(kinds: NDArray[np.int64]) -> Sight:
@@ -119,6 +119,15 @@ def test_small_regions_are_not_seen() -> None:
     kinds[0, 0] = 0
     assert seen_by(kinds).things == ()
     assert seen_by(np.full((16, 16), len(LABELS.classes) + 1)).background == UNKNOWN
+
+
+def test_a_thing_is_what_most_of_it_is() -> None:
+    kinds = np.zeros((16, 16), np.int64)
+    kinds[4:8, 4:8] = 1
+    kinds[7, 4:8] = 2
+    assert [thing.name for thing in seen_by(kinds).things] == ["circle"]
+    kinds[6, 4:8] = 2
+    assert [thing.name for thing in seen_by(kinds).things] == [UNKNOWN]
 
 
 @pytest.mark.parametrize(

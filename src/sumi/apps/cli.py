@@ -166,8 +166,7 @@ def inspect(words: Sequence[str]) -> None:
     parser = Parser("sumi inspect", inspect)
     parser.add_argument("path", nargs="?", metavar="PATH", help="folder of the model (default: the one that comes with sumi)")
     args = parser.read(words)
-    import torch
-
+    from sumi.models.placement import weightless
     from sumi.nets.autoencoder import Autoencoder
     from sumi.nets.clip import TextEncoder
     from sumi.nets.unet import UNet
@@ -186,7 +185,7 @@ def inspect(words: Sequence[str]) -> None:
         "schedule": f"{spec.schedule.kind}, {spec.schedule.steps} steps; the network predicts {spec.schedule.prediction}",
         "defaults": f"{spec.steps} steps of {spec.sampler}, {spec.spacing}; guidance {spec.guidance:g}",
     }
-    with torch.device("meta"):
+    with weightless():
         networks = {"unet": UNet(spec.unet), "autoencoder": Autoencoder(spec.autoencoder)}
         networks |= {name: TextEncoder(text) for name, text in (("text encoder", spec.text), ("text encoder 2", spec.text_2)) if text}
     rows |= {name: f"{sum(p.numel() for p in network.parameters()):,} parameters" for name, network in networks.items()}

@@ -5,12 +5,14 @@ The only file that names a kind of device.
 
 import ctypes
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from sumi.config import ModelSpec
 from sumi.errors import SumiError
@@ -20,6 +22,25 @@ LARGE = 100_000_000
 """Parameters from which a model gains by bfloat16 and by another matrix library; below, their overhead is more than that."""
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
+
+
+class _NoNormal(TorchFunctionMode):
+    """Leaves alone what `nn.init.normal_` would fill."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        return (kwargs or {})["tensor"] if func is nn.init.normal_ else func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def weightless() -> Iterator[None]:
+    """Networks built inside the `with` have parameters of the right shapes and no numbers: no memory, and next to no time.
+
+    On the meta device all fillings but one are free: that of embeddings first imports a compiler, for a second.
+    """
+    with torch.device("meta"), _NoNormal():
+        yield
 
 
 def choose(parameters: int, device: str | None = None, precision: str | None = None) -> tuple[torch.device, torch.dtype]:

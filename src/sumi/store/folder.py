@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from sumi.config import AutoencoderConfig, ModelSpec, TextConfig, UNetConfig
 from sumi.errors import CheckpointError, OutputError
+from sumi.models.placement import weightless
 from sumi.nets.autoencoder import Autoencoder
 from sumi.nets.clip import TextEncoder
 from sumi.nets.unet import UNet
@@ -253,7 +254,7 @@ def _alone(path: Path) -> Iterator[Path]:
 
 def _read_part(folder: Path, stem: str, build: Callable[[], Network], dtype: torch.dtype) -> Network:
     """A network with its weights: built without memory, then given the file's."""
-    with torch.device("meta"):
+    with weightless():
         module = _understood(folder / "config.json", build)
     where, tensors = _weights(folder, stem)
     fill(module, {_present_name(name): tensor for name, tensor in tensors.items()}, str(where), dtype)

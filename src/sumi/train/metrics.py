@@ -18,8 +18,8 @@ UNKNOWN = "unknown"
 
 ATTRIBUTES = ("object", "extra", "background", "colour", "relation", "count", "all")
 
-LEAST_CELLS = 4
-"""A thing of fewer cells is not seen. The smallest that a scene can have covers six."""
+LEAST_CELLS = 3
+"""A thing of fewer cells is not seen. The thinnest of `objects`, a small carrot, covers four; flicker is of one or two."""
 
 
 @dataclass(frozen=True)
@@ -71,19 +71,19 @@ def components(inside: NDArray[np.bool_]) -> NDArray[np.int64]:
         numbers = grown
 
 
-def things(kinds: NDArray[np.integer], cores: NDArray[np.bool_]) -> NDArray[np.int64]:
+def owners(kinds: NDArray[np.integer], cores: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Which thing each cell of an [h w] map belongs to: the number of the nearest core (of 1 if there is none), 0 for nothing.
 
     Neighbours may touch once drawn on cells, and a thing may be in pieces (a boat and its mast); their cores, connected
     by definition and far apart, tell them from one another.
     """
     numbers = components(cores)
-    owners = numbers[cores] if cores.any() else np.ones(1, np.int64)
+    core_numbers = numbers[cores] if cores.any() else np.ones(1, np.int64)
     middles = np.argwhere(cores) if cores.any() else np.zeros((1, 2), np.int64)
     cells = np.argwhere(kinds > 0)
     nearest = np.square(cells[:, None] - middles[None]).sum(-1).argmin(axis=1)
     owned = np.zeros(kinds.shape, np.int64)
-    owned[kinds > 0] = owners[nearest]
+    owned[kinds > 0] = core_numbers[nearest]
     return owned
 
 
@@ -100,7 +100,7 @@ def see(
     A thing is of the kind that more than half of its cells are of, else unknown: cells are sure where a part is telling
     and unsure where it is not, and half a cat is no cat. Colours and the background go by the most votes.
     """
-    owned = things(kinds, cores)
+    owned = owners(kinds, cores)
     seen = []
     for number in range(1, int(owned.max()) + 1):
         inside = owned == number
