@@ -58,7 +58,7 @@ clean:
 $(BIN)/python:
 	$(PYTHON) -m venv --clear .venv
 
-.venv/run.stamp: pyproject.toml constraints.txt | $(BIN)/python
+.venv/run.stamp: pyproject.toml constraints.txt $(BIN)/python
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
 	$(INSTALL) --editable .
 	@touch $@

@@ -28,7 +28,7 @@ def real(scenes: Sequence[Scene]) -> Iterator[NDArray[np.uint8]]:
 def test_real_renders_score_as_real(judge: Judge) -> None:
     report = evaluate(real, count=10, vocabulary="shapes", judge=judge, say=lambda number: None)
     assert report.generated == report.real
-    assert report.generated["all"].n == 10
+    assert report.generated["all"].n == 10 == sum(share.n for share in report.kinds.values())
 
 
 def test_nothing_scores_nothing(judge: Judge) -> None:
@@ -41,7 +41,7 @@ def test_nothing_scores_nothing(judge: Judge) -> None:
 def test_the_report_is_json(judge: Judge) -> None:
     report = evaluate(real, count=4, vocabulary="shapes", seed=3, judge=judge, settings={"steps": 20}, say=lambda number: None)
     table = json.loads(report.to_json())
-    assert table.keys() == {*ATTRIBUTES, "real", "settings"} and table["real"].keys() == set(ATTRIBUTES)
+    assert table.keys() == {*ATTRIBUTES, "real", "kinds", "settings"} and table["real"].keys() == set(ATTRIBUTES)
     assert all(row.keys() == {"value", "low", "high", "n"} for row in (table["all"], table["real"]["count"]))
     assert table["settings"] == {"count": 4, "vocabulary": "shapes", "kind": None, "seed": 3, "steps": 20}
 

@@ -24,7 +24,7 @@ from sumi.store.folder import read_autoencoder, read_text_encoder
 from sumi.text.bpe import Tokenizer, word_vocabulary
 from sumi.train.data import crowd, draw, normal, sheet, to_pictures, to_tensor
 from sumi.train.ema import Weights
-from sumi.train.loop import Task
+from sumi.train.loop import Task, Training, train
 from sumi.train.scenes import Scene, World, render
 from sumi.train.scenes.vocabulary import SHAPES
 from sumi.train.scenes.world import held_out
@@ -288,6 +288,16 @@ def test_the_exported_model_draws_what_the_task_draws(tmp_path: Path) -> None:
     with torch.inference_mode():
         [expected] = to_pictures(task.sample(("a red star",), seed=3))
     assert np.abs(np.asarray(picture.image).astype(int) - expected).max() <= 2  # half of the bits are left out
+
+
+def test_training_the_decoder_alone_leaves_every_latent_as_it_is(tmp_path: Path) -> None:
+    start = autoencoder_task().autoencoder
+    before = {name: tensor.clone() for name, tensor in start.state_dict().items()}
+    task = autoencoder_task(start=start, decoder_only=True)
+    train(task, Training(steps=3, warmup=1, precision="float32", workers=1), tmp_path, say=lambda line: None)
+    moved = {name.split(".")[0] for name, tensor in task.autoencoder.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert moved == {"decoder", "post_quant_conv"}
+    assert read_autoencoder(tmp_path / "vae").config == start.config
 
 
 def test_crowds_are_a_share_of_the_autoencoders_batches(rendered: list[Scene]) -> None:

@@ -123,7 +123,7 @@ def evaluate(words: Sequence[str]) -> None:
     parser = Parser("sumi eval", evaluate)
     _add_placement(parser)
     parser.add_argument("--count", metavar="N", type=int, default=1000, help="how many pictures (default: 1000)")
-    parser.add_argument("--vocabulary", metavar="NAME", default="objects", help="shapes, objects or world (default: objects)")
+    parser.add_argument("--vocabulary", metavar="NAME", default="shapes", help="shapes, objects or world (default: shapes)")
     parser.add_argument("--kind", metavar="NAME", help="one kind of scene (default: all)")
     parser.add_argument("--json", action="store_true", help="print every number, with its interval of confidence, as JSON")
     for name in ("seed", "steps", "guidance"):
@@ -159,6 +159,8 @@ def evaluate(words: Sequence[str]) -> None:
         if share.value is not None:
             interval = f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})"
             print(f"{name:14} {share.n:6}  {interval:26}  {report.real[name].value or 0:6.1%}")
+    for name, share in report.kinds.items():
+        print(f"{'all, ' + name:14} {share.n:6}  {share.value or 0:.1%} ({share.low:.1%} to {share.high:.1%})")
 
 
 def inspect(words: Sequence[str]) -> None:

@@ -35,13 +35,14 @@ def draw(world: World, rng: np.random.Generator, count: int, size: int, split: s
 
 
 def crowd(world: World, rng: np.random.Generator) -> Scene:
-    """A scene with up to nine things anywhere, one over another: no caption fits it, but an autoencoder learns more from it.
+    """A scene with five to nine things anywhere, one over another: no caption fits it, but an autoencoder learns more from it.
 
     Things that may not be seen before its background in training are left out.
     """
     scene = world.sample(rng)
-    moved = []
-    for _ in range(int(rng.integers(5, 10))):
+    count = int(rng.integers(5, 10))
+    moved: list[Thing] = []
+    while len(moved) < count:
         thing = world.sample(rng).things[0]
         side = int(rng.integers(8, 24)) * 2
         x, y = (int(rng.integers(side // 2, 65 - side // 2)) for _ in range(2))

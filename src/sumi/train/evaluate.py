@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sumi.errors import RequestError
 from sumi.train.judge import SHIPPED, Judge, scores
 from sumi.train.metrics import Share, Sight, attributes, shares
-from sumi.train.scenes import Scene, World
+from sumi.train.scenes import KINDS, Scene, World
 
 Painter = Callable[[Sequence[Scene]], Iterable[NDArray[np.uint8]]]
 """Makes one picture [height width 3] for each scene's caption, in order; all of one size."""
@@ -23,12 +23,15 @@ class Report:
 
     generated: dict[str, Share]
     real: dict[str, Share]
+    kinds: dict[str, Share]
+    """`all` of the generated pictures by kind of scene: single, pair, count, mixed."""
     settings: dict[str, str | int | float | None]
 
     def to_json(self) -> str:
-        """One object: each attribute's value, low, high and n; the same under `real`; and `settings`."""
+        """One object: each attribute's value, low, high and n; the same under `real`; `kinds`; and `settings`."""
         tables = [{name: asdict(share) for name, share in table.items()} for table in (self.generated, self.real)]
-        return json.dumps({**tables[0], "real": tables[1], "settings": self.settings}, indent=2)
+        kinds = {kind: asdict(share) for kind, share in self.kinds.items()}
+        return json.dumps({**tables[0], "real": tables[1], "kinds": kinds, "settings": self.settings}, indent=2)
 
 
 def evaluate(
@@ -53,8 +56,11 @@ def evaluate(
         raise RequestError(f"the judge does not know {unknown[0]!r}: train one of {vocabulary!r}, or evaluate a smaller vocabulary")
     scenes = [world.sample(np.random.default_rng([seed, number]), kind, "held-out") for number in range(count)]
     sights = _judged(judge, painter(scenes), say or _counter(count))
+    marks = [attributes(sight, scene) for sight, scene in zip(sights, scenes, strict=True)]
+    by_kind = {name: [mark for mark, scene in zip(marks, scenes, strict=True) if scene.kind == name] for name in KINDS}
     return Report(
-        generated=shares(attributes(sight, scene) for sight, scene in zip(sights, scenes, strict=True)),
+        generated=shares(marks),
+        kinds={name: shares(found)["all"] for name, found in by_kind.items() if found},
         real=scores(judge, scenes),
         settings={"count": count, "vocabulary": vocabulary, "kind": kind, "seed": seed, **(settings or {})},
     )

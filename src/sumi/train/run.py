@@ -34,6 +34,10 @@ class AutoencoderData:
     batch: int = 16
     crowds: float = 0.4
     kl_weight: float = 1e-3
+    start: str | None = None
+    """Folder of an autoencoder to go on from, relative to the recipe's; then `[autoencoder]` is not needed."""
+    decoder_only: bool = False
+    """Leave the encoder, and so all latents, as they are."""
 
 
 @dataclass(frozen=True)
@@ -112,9 +116,16 @@ def train(
 
 def _autoencoder(tables: dict[str, Any], recipe: Path) -> Task:
     data = _take(AutoencoderData, tables, "data", recipe)
-    config = _take(AutoencoderConfig, tables, "autoencoder", recipe)
+    start = None if data.start is None else read_autoencoder(recipe.parent / data.start).train().requires_grad_()
     return AutoencoderTask(
-        config, vocabulary=data.vocabulary, size=data.size, batch=data.batch, crowds=data.crowds, kl_weight=data.kl_weight
+        _take(AutoencoderConfig, tables, "autoencoder", recipe) if start is None else start.config,
+        vocabulary=data.vocabulary,
+        size=data.size,
+        batch=data.batch,
+        crowds=data.crowds,
+        kl_weight=data.kl_weight,
+        start=start,
+        decoder_only=data.decoder_only,
     )
 
 
@@ -215,7 +226,7 @@ def _build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
     known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
     if unknown := sorted(set(table) - known):
         raise RecipeError(f"{where} has no {unknown[0]!r}; it knows {', '.join(sorted(known))}")
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
     types = get_type_hints(cls)
     for name, value in values.items():
         if not _is(value, types[name]):

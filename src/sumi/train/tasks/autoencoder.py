@@ -20,6 +20,9 @@ class AutoencoderTask:
     The loss is absolute error, plus squared error, plus absolute error of the differences between neighbours, which is
     what keeps edges sharp in a network too small for an adversary, plus a small divergence from the standard normal.
     A share of the pictures are crowds of things, so that a few thousand steps see every thing often.
+
+    With `decoder_only`, the encoder of `start` stays as it is and so do its latents: a noise predictor that was trained on them
+    goes on working, and its pictures get sharper.
     """
 
     def __init__(
@@ -31,10 +34,15 @@ class AutoencoderTask:
         batch: int = 16,
         crowds: float = 0.4,
         kl_weight: float = 1e-3,
+        start: Autoencoder | None = None,
+        decoder_only: bool = False,
     ) -> None:
         self.world = World(vocabulary)
         self.size, self.batch, self.crowds, self.kl_weight = size, batch, crowds, kl_weight
-        self.autoencoder = fresh_autoencoder(config)
+        self.autoencoder = fresh_autoencoder(config) if start is None else start
+        self.decoder_only = decoder_only
+        for part in (self.autoencoder.encoder, self.autoencoder.quant_conv):
+            part.requires_grad_(not decoder_only)
         self.modules: dict[str, nn.Module] = {"autoencoder": self.autoencoder}
         self.rates: dict[str, float] = {}
         _, self.held_out = draw(self.world, np.random.default_rng(1), 128, size, "held-out")
@@ -64,13 +72,16 @@ class AutoencoderTask:
         return {"reconstructions": sheet(pairs, 8)}
 
     def export(self, folder: Path) -> None:
-        """Write the folder `vae/`, with the latent scale that gives latents of train scenes unit variance."""
+        """Write the folder `vae/`, with the latent scale that gives latents of train scenes unit variance, or that of `start`'s."""
+        if self.decoder_only:
+            write_autoencoder(folder / "vae", self.autoencoder.config, self.autoencoder.state_dict(), torch.float16)
+            return
         rng = np.random.default_rng(2)
         with torch.inference_mode():
             batches = [self.autoencoder.encode(draw(self.world, rng, 128, self.size)[1]) for _ in range(16)]
         second_moment = torch.stack([p.mean.square().mean() + p.logvar.exp().mean() for p in batches]).mean()
         config = replace(self.autoencoder.config, latent_scale=round(float(second_moment.rsqrt()), 5))
-        write_autoencoder(folder / "vae", config, self.autoencoder.state_dict())
+        write_autoencoder(folder / "vae", config, self.autoencoder.state_dict(), torch.float16)
 
     @property
     def _dtype(self) -> torch.dtype:
