@@ -199,7 +199,9 @@ def test_the_recipes_of_the_repository_are_understood(path: Path, monkeypatch: p
     first = run._build(AutoencoderConfig, run._read(path.with_name("autoencoder.toml"))["autoencoder"], "")
     for name in ("AutoencoderTask", "ClipTask", "JudgeTask", "NoisePredictorTask"):
         monkeypatch.setattr(run, name, Told)
-    monkeypatch.setattr(run, "read_autoencoder", lambda _: SimpleNamespace(config=first))
+    with torch.device("meta"):
+        untrained = Autoencoder(first)
+    monkeypatch.setattr(run, "read_autoencoder", lambda _: untrained)
     monkeypatch.setattr(run, "read_text_encoder", lambda _: SimpleNamespace(config=text))
     monkeypatch.setattr(run.Tokenizer, "from_folder", lambda _: words)
     task, training = load_task(path)
@@ -226,7 +228,7 @@ def test_the_recipes_of_the_repository_are_understood(path: Path, monkeypatch: p
     [
         ('task = "autoencoder"', "", f"task must be one of {', '.join(TASKS)}, not None"),
         ('"autoencoder"', '"autoencode"', f"task must be one of {', '.join(TASKS)}, not 'autoencode'"),
-        ("batch = 2", "batches = 2", "[data] has no 'batches'; it knows batch, crowds, kl_weight, size, vocabulary"),
+        ("batch = 2", "batches = 2", "[data] has no 'batches'; it knows batch, crowds, decoder_only, kl_weight, size, start, vocabulary"),
         ("norm_groups", "norm_group", "[autoencoder] has no 'norm_group'; it knows "),
         ("warmup", "warm_up", "[training] has no 'warm_up'; it knows "),
         ("[training]", "[unet]\nheads = 2\n[training]", "[unet] means nothing to task 'autoencoder'"),

@@ -267,7 +267,8 @@ def test_the_exported_autoencoder_makes_latents_of_unit_variance(monkeypatch: py
     with torch.inference_mode():
         latents = exported.encode(images).sample(normal(rng(5), exported.encode(images).mean))
         assert float(latents.square().mean()) == pytest.approx(1, rel=0.1)
-        again = task.autoencoder.decode(task.autoencoder.encode(images).mode())
+        rounded = task.autoencoder.half().float()  # as it is stored
+        again = rounded.decode(rounded.encode(images).mode())
         torch.testing.assert_close(exported.decode(exported.encode(images).mode()), again, rtol=1e-3, atol=1e-4)
 
 
