@@ -64,8 +64,8 @@ class Training:
     precision: str = "bfloat16"
     seed: int = 0
     workers: int = 2
-    """Batches worked on at once, one core each; their gradients are averaged. On two cores, two networks of one thread each
-    train this size 1.5 times as fast as one network of two threads, which wait for each other at every operation."""
+    """Batches worked on at once, one core each; their gradients are averaged. Two of one thread
+    each use two cores better than one of two threads, which wait for each other at every operation."""
     log_every: int = 50
     validate_every: int = 1000
     save_every: int = 500
