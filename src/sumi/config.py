@@ -116,6 +116,37 @@ class TextConfig:
 
 
 @dataclass(frozen=True)
+class BertConfig:
+    """The transformer that reads words (or boxes) in the latent diffusion paper's own text models: no mask, no bias to q, k and v."""
+
+    vocab_size: int = 30522
+    length: int = 77
+    width: int = 1280
+    layers: int = 32
+    heads: int = 8
+    head_width: int = 64
+    pad_id: int = 0
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """A table with one token of context for each class label (ImageNet models of the latent diffusion paper)."""
+
+    classes: int = 1000
+    """One more than the data has where the last stands for no label."""
+    width: int = 512
+
+
+@dataclass(frozen=True)
+class MapConfig:
+    """What makes a one-hot segmentation map as small as the latent (semantic synthesis): halvings, then a 1x1 convolution."""
+
+    classes: int = 182
+    channels: int = 3
+    halvings: int = 2
+
+
+@dataclass(frozen=True)
 class VisionConfig:
     """A CLIP image transformer."""
 
@@ -145,6 +176,9 @@ class ScheduleConfig:
     """Added to each time of the leading spacing (1 in every published Stable Diffusion)."""
 
 
+Concat = Literal["mask", "masked_image", "image", "low_res", "depth", "map"]
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """A whole latent diffusion model and the settings that suit it."""
@@ -152,10 +186,16 @@ class ModelSpec:
     name: str
     unet: UNetConfig = UNetConfig()
     autoencoder: AutoencoderConfig = AutoencoderConfig()
-    text: TextConfig | None = TextConfig()
-    """None: no words, or words read by something other than CLIP."""
+    text: TextConfig | BertConfig | None = TextConfig()
+    """None: no words."""
     text_2: TextConfig | None = None
     """A second text encoder, whose features lie beside the first's and whose pooled vector is the one used (SDXL)."""
+    label: LabelConfig | None = None
+    """Class labels as context."""
+    map: MapConfig | None = None
+    """Segmentation maps as channels beside the latent."""
+    concat: tuple[Concat, ...] = ()
+    """What lies beside the noised latent in the UNet's input, in order."""
     schedule: ScheduleConfig = ScheduleConfig()
     size: tuple[int, int] = (512, 512)
     """Height and width, in pixels, of a picture when none are asked for."""
