@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn import functional
 
 from sumi.errors import SumiError
 from sumi.models import placement
@@ -14,6 +15,7 @@ from sumi.models.latent_diffusion import LatentDiffusion
 from sumi.models.placement import batch_size, choose, place
 from sumi.models.zoo import SD15
 from sumi.nets.layers import Perceptron
+from support import assert_agree
 
 BFLOAT16 = {"avx512_bf16": True, "amx_bf16": False}
 
@@ -123,3 +125,16 @@ assert sum(parameter.numel() for parameter in encoder.parameters()) == 123_060_4
 assert "torch._dynamo" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_for_gradients_is_the_fused_one(causal: bool) -> None:
+    q, k, v = (torch.randn(2, 3, 5, 8, requires_grad=True, generator=torch.Generator().manual_seed(n)) for n in range(3))
+    fused = functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
+    with placement.for_gradients(torch.device("cpu")):
+        plain = functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
+    assert plain.grad_fn is not None and fused.grad_fn is not None
+    assert plain.grad_fn.name() != fused.grad_fn.name(), "it is the fused one"
+    assert_agree(plain, fused)
+    for ours, theirs in zip(*(torch.autograd.grad(h.square().sum(), (q, k, v)) for h in (plain, fused)), strict=True):
+        assert_agree(ours, theirs)

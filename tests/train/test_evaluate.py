@@ -8,8 +8,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from sumi.config import AutoencoderConfig
 from sumi.errors import RequestError
-from sumi.train.evaluate import evaluate
+from sumi.nets.autoencoder import Autoencoder
+from sumi.train.data import to_pictures, to_tensor
+from sumi.train.evaluate import evaluate, reconstructions
 from sumi.train.judge import Judge, JudgeConfig, labels_of
 from sumi.train.metrics import ATTRIBUTES
 from sumi.train.scenes import Scene, World, render
@@ -41,9 +44,25 @@ def test_nothing_scores_nothing(judge: Judge) -> None:
 def test_the_report_is_json(judge: Judge) -> None:
     report = evaluate(real, count=4, vocabulary="shapes", seed=3, judge=judge, settings={"steps": 20}, say=lambda number: None)
     table = json.loads(report.to_json())
-    assert table.keys() == {*ATTRIBUTES, "real", "kinds", "settings"} and table["real"].keys() == set(ATTRIBUTES)
+    assert table.keys() == {*ATTRIBUTES, "real", "kinds", "autoencoder", "settings"} and table["real"].keys() == set(ATTRIBUTES)
     assert all(row.keys() == {"value", "low", "high", "n"} for row in (table["all"], table["real"]["count"]))
     assert table["settings"] == {"count": 4, "vocabulary": "shapes", "kind": None, "seed": 3, "steps": 20}
+
+
+def test_an_autoencoder_is_scored_on_the_same_scenes(judge: Judge) -> None:
+    report = evaluate(real, autoencoder=real, count=8, vocabulary="shapes", judge=judge, say=lambda number: None)
+    assert report.autoencoder == report.real | report.kinds
+
+
+def test_reconstructions_are_what_the_autoencoder_makes() -> None:
+    torch.manual_seed(0)
+    config = AutoencoderConfig(block_channels=(8, 8), attention_levels=(False, False), latent_channels=2, norm_groups=4)
+    autoencoder = Autoencoder(config).eval()
+    scenes = [World("shapes").sample(np.random.default_rng(n)) for n in range(66)]  # more than go through at once
+    found = list(reconstructions(autoencoder, 32)(scenes))
+    with torch.inference_mode():
+        last = autoencoder.decode(autoencoder.encode(to_tensor([render(scenes[-1], 32)])).mode())
+    assert len(found) == 66 and np.array_equal(found[-1], to_pictures(last)[0])
 
 
 def test_scenes_depend_on_the_seed_and_their_number_alone(judge: Judge) -> None:

@@ -136,6 +136,7 @@ def evaluate(words: Sequence[str]) -> None:
 
     from sumi.pipeline import illustrate, load, resolve
     from sumi.train.evaluate import evaluate as score
+    from sumi.train.evaluate import reconstructions
     from sumi.train.scenes import KINDS, VOCABULARIES
 
     for name, value, known in (("vocabulary", args.vocabulary, VOCABULARIES), ("kind", args.kind, (None, *KINDS))):
@@ -145,6 +146,7 @@ def evaluate(words: Sequence[str]) -> None:
     request = resolve(request, model.spec)
     report = score(
         lambda scenes: (np.asarray(picture.image) for picture in illustrate(model, [scene.caption for scene in scenes], request)),
+        autoencoder=reconstructions(model.autoencoder, model.spec.size[0]),
         count=args.count,
         vocabulary=args.vocabulary,
         kind=args.kind,
@@ -154,13 +156,13 @@ def evaluate(words: Sequence[str]) -> None:
     if args.json:
         print(report.to_json())
         return
-    print(f"{'':14} {'n':>6}  generated (95% interval)      real")
-    for name, share in report.generated.items():
+    print(f"{'':14} {'n':>6}  generated (95% interval)    autoencoder    real")
+    for name, share in (report.generated | report.kinds).items():
         if share.value is not None:
             interval = f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})"
-            print(f"{name:14} {share.n:6}  {interval:26}  {report.real[name].value or 0:6.1%}")
-    for name, share in report.kinds.items():
-        print(f"{'all, ' + name:14} {share.n:6}  {share.value or 0:.1%} ({share.low:.1%} to {share.high:.1%})")
+            real = f"{report.real[name].value or 0:7.1%}" if name in report.real else ""
+            label = f"all, {name}" if name in report.kinds else name
+            print(f"{label:14} {share.n:6}  {interval:26}  {report.autoencoder[name].value or 0:11.1%} {real}".rstrip())
 
 
 def inspect(words: Sequence[str]) -> None:

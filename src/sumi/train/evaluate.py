@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from sumi.errors import RequestError
+from sumi.nets.autoencoder import Autoencoder
+from sumi.train.data import to_pictures, to_tensor
 from sumi.train.judge import SHIPPED, Judge, scores
-from sumi.train.metrics import Share, Sight, attributes, shares
-from sumi.train.scenes import KINDS, Scene, World
+from sumi.train.metrics import Share, attributes, shares
+from sumi.train.scenes import KINDS, Scene, World, render
 
 Painter = Callable[[Sequence[Scene]], Iterable[NDArray[np.uint8]]]
 """Makes one picture [height width 3] for each scene's caption, in order; all of one size."""
@@ -25,18 +28,37 @@ class Report:
     real: dict[str, Share]
     kinds: dict[str, Share]
     """`all` of the generated pictures by kind of scene: single, pair, count, mixed."""
+    autoencoder: dict[str, Share]
+    """The same as `real`, then `kinds`, of real renders that went through the model's autoencoder: no model of its latents does better."""
     settings: dict[str, str | int | float | None]
 
     def to_json(self) -> str:
-        """One object: each attribute's value, low, high and n; the same under `real`; `kinds`; and `settings`."""
-        tables = [{name: asdict(share) for name, share in table.items()} for table in (self.generated, self.real)]
-        kinds = {kind: asdict(share) for kind, share in self.kinds.items()}
-        return json.dumps({**tables[0], "real": tables[1], "kinds": kinds, "settings": self.settings}, indent=2)
+        """One object: each attribute's value, low, high and n; the same under `real`; `kinds`; `autoencoder`; and `settings`."""
+
+        def table(shares: Mapping[str, Share]) -> dict[str, dict[str, float | int | None]]:
+            return {name: asdict(share) for name, share in shares.items()}
+
+        more = {name: table(getattr(self, name)) for name in ("real", "kinds", "autoencoder")}
+        return json.dumps({**table(self.generated), **more, "settings": self.settings}, indent=2)
+
+
+def reconstructions(autoencoder: Autoencoder, size: int = 64) -> Painter:
+    """What an autoencoder makes of real renders, `size` pixels wide: the best that a model of its latents can do."""
+
+    def painter(scenes: Sequence[Scene]) -> Iterator[NDArray[np.uint8]]:
+        weight = autoencoder.post_quant_conv.weight
+        for first in range(0, len(scenes), 64):
+            pictures = to_tensor([render(scene, size) for scene in scenes[first : first + 64]]).to(weight.device, weight.dtype)
+            with torch.inference_mode():
+                yield from to_pictures(autoencoder.decode(autoencoder.encode(pictures).mode()))
+
+    return painter
 
 
 def evaluate(
     painter: Painter,
     *,
+    autoencoder: Painter | None = None,
     count: int = 1000,
     vocabulary: str = "objects",
     kind: str | None = None,
@@ -47,7 +69,8 @@ def evaluate(
 ) -> Report:
     """Score what `painter` makes of the captions of `count` held-out scenes of a vocabulary, or of one kind of them.
 
-    Scene i is drawn from `seed` and i alone, so a larger count extends a smaller one. `settings` of the painter go into the report;
+    Scene i is drawn from `seed` and i alone, so a larger count extends a smaller one. `autoencoder` paints the same scenes
+    as `reconstructions` does. `settings` of the painter go into the report;
     `say` is told how many pictures there are so far, by default on stderr. Raises `RequestError` if the judge (by default the one
     that comes with sumi) does not know all that the vocabulary can show.
     """
@@ -55,21 +78,33 @@ def evaluate(
     if unknown := [name for name in world.classes if name not in judge.labels.classes]:
         raise RequestError(f"the judge does not know {unknown[0]!r}: train one of {vocabulary!r}, or evaluate a smaller vocabulary")
     scenes = [world.sample(np.random.default_rng([seed, number]), kind, "held-out") for number in range(count)]
-    sights = _judged(judge, painter(scenes), say or _counter(count))
-    marks = [attributes(sight, scene) for sight, scene in zip(sights, scenes, strict=True)]
-    by_kind = {name: [mark for mark, scene in zip(marks, scenes, strict=True) if scene.kind == name] for name in KINDS}
+    generated = _marks(judge, painter(scenes), scenes, say or _counter(count))
+    first_stage = [] if autoencoder is None else _marks(judge, autoencoder(scenes), scenes, lambda number: None)
     return Report(
-        generated=shares(marks),
-        kinds={name: shares(found)["all"] for name, found in by_kind.items() if found},
+        generated=shares(generated),
+        kinds=_by_kind(generated, scenes),
         real=scores(judge, scenes),
+        autoencoder=shares(first_stage) | _by_kind(first_stage, scenes) if first_stage else {},
         settings={"count": count, "vocabulary": vocabulary, "kind": kind, "seed": seed, **(settings or {})},
     )
 
 
-def _judged(judge: Judge, pictures: Iterable[NDArray[np.uint8]], say: Callable[[int], None]) -> Iterator[Sight]:
-    for number, picture in enumerate(pictures, start=1):
-        yield from judge.look(picture[None])
+def _marks(
+    judge: Judge, pictures: Iterable[NDArray[np.uint8]], scenes: Sequence[Scene], say: Callable[[int], None]
+) -> list[dict[str, bool]]:
+    """What is right in each picture of each scene."""
+    marks = []
+    for number, (picture, scene) in enumerate(zip(pictures, scenes, strict=True), start=1):
+        (sight,) = judge.look(picture[None])
+        marks.append(attributes(sight, scene))
         say(number)
+    return marks
+
+
+def _by_kind(marks: Sequence[Mapping[str, bool]], scenes: Sequence[Scene]) -> dict[str, Share]:
+    """`all` of each kind of scene that there is."""
+    kinds = {kind: [mark for mark, scene in zip(marks, scenes, strict=True) if scene.kind == kind] for kind in KINDS}
+    return {kind: shares(found)["all"] for kind, found in kinds.items() if found}
 
 
 def _counter(count: int) -> Callable[[int], None]:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from sumi.errors import RecipeError
+from sumi.models.placement import for_gradients
 from sumi.store.checkpoint import load, save
 from sumi.store.images import from_pixels, save_png
 from sumi.train.ema import Weights
@@ -171,7 +172,8 @@ def _gradients(task: Task, weights: Weights, training: Training, step: int, pool
     learning = {name: parameter for name, parameter in weights.working.items() if parameter.requires_grad}
 
     def work(worker: int) -> tuple[float, dict[str, float], Sequence[Tensor | None]]:
-        loss, figures = task.loss(step, np.random.default_rng([training.seed, step, worker]))
+        with for_gradients(next(iter(learning.values())).device):
+            loss, figures = task.loss(step, np.random.default_rng([training.seed, step, worker]))
         return float(loss.detach()), figures, torch.autograd.grad(loss, list(learning.values()), allow_unused=True)
 
     results = list(pool.map(work, range(training.workers)))
