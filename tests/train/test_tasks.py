@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -351,6 +351,14 @@ def test_naming_what_is_where_teaches_the_unet() -> None:
         for parameter in (task.unet.conv_in.weight, task.map_head.weight):
             assert parameter.grad is not None and bool(parameter.grad.any()) is taught
         assert task.unet.conv_out.weight.grad is not None and task.unet.conv_out.weight.grad.any()
+
+
+def test_scenes_rendered_ahead_by_other_processes_are_the_same() -> None:
+    alone, ahead = noise_predictor_task(cache=140), noise_predictor_task(cache=140, processes=1)
+    for epoch in (0, 1, 1, 3):  # the second was rendered ahead, the last was not
+        for ours, theirs in zip(astuple(alone._epoch(epoch)), astuple(ahead._epoch(epoch)), strict=True):
+            assert torch.equal(ours, theirs)
+    assert not torch.equal(alone._epoch(0).latents, alone._epoch(1).latents)
 
 
 def test_the_map_is_of_the_scene() -> None:

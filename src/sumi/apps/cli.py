@@ -110,12 +110,13 @@ def train(words: Sequence[str]) -> None:
     parser = Parser("sumi train", train)
     parser.add_argument("recipe", metavar="RECIPE", help="a .toml file, as in recipes/")
     parser.add_argument("--out", metavar="DIR", help="folder of the results (default: training/ and the recipe's name)")
+    parser.add_argument("--device", metavar="NAME", help="a device, as PyTorch names it (default: the fastest here)")
     parser.add_argument("--minutes", metavar="X", type=float, help="stop after so long; run again to go on (default: to the end)")
     parser.add_argument("--fresh", action="store_true", help="from the start, whatever the folder holds")
     args = parser.read(words)
     from sumi.train.run import train as run
 
-    print(run(args.recipe, out=args.out, minutes=args.minutes, fresh=args.fresh))
+    print(run(args.recipe, out=args.out, device=args.device, minutes=args.minutes, fresh=args.fresh))
 
 
 def evaluate(words: Sequence[str]) -> None:

@@ -48,7 +48,8 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, is_causal: bool = False) -> Tens
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if is_causal:
         scores = scores + torch.full(scores.shape[-2:], -torch.inf, dtype=scores.dtype, device=scores.device).triu(1)
-    return scores.softmax(-1) @ v
+    out: Tensor = scores.softmax(-1) @ v
+    return out
 
 
 @contextmanager

@@ -1,20 +1,21 @@
 """Batches of scenes as tensors."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from sumi.train.scenes import Group, Scene, Thing, World, render
+from sumi.train.scenes import Group, Scene, Thing, World, render, segmentation
 from sumi.train.scenes.world import held_out
 
 
-def to_tensor(pictures: Sequence[np.ndarray]) -> Tensor:
+def to_tensor(pictures: Sequence[np.ndarray] | np.ndarray) -> Tensor:
     """uint8 pictures [H, W, 3] to one float32 tensor [B, 3, H, W] in [-1, 1]."""
     # Contiguous, or every network after it would run with channels last, where group normalisation is many times slower on a CPU.
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous().float().div_(127.5).sub_(1)
+    return torch.from_numpy(np.stack(list(pictures))).permute(0, 3, 1, 2).contiguous().float().div_(127.5).sub_(1)
 
 
 def to_pictures(images: Tensor) -> np.ndarray:
@@ -24,14 +25,31 @@ def to_pictures(images: Tensor) -> np.ndarray:
 
 
 def normal(rng: np.random.Generator, like: Tensor) -> Tensor:
-    """Standard normal numbers of the shape and type of `like`, drawn from `rng`."""
-    return torch.from_numpy(rng.standard_normal(tuple(like.shape), np.float32)).to(like.dtype)
+    """Standard normal numbers of the shape, type and place of `like`, drawn from `rng`."""
+    return torch.from_numpy(rng.standard_normal(tuple(like.shape), np.float32)).to(like)
 
 
 def draw(world: World, rng: np.random.Generator, count: int, size: int, split: str = "train") -> tuple[list[Scene], Tensor]:
     """`count` scenes and their pictures [count, 3, size, size]."""
     scenes = [world.sample(rng, split=split) for _ in range(count)]
     return scenes, to_tensor([render(scene, size) for scene in scenes])
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Scenes as arrays, small enough to be sent from one process to another."""
+
+    captions: list[str]
+    pictures: NDArray[np.uint8]  # N H W 3
+    maps: NDArray[np.int64]  # N h w: class id + 1, 0 for the background
+
+
+def drawn(world: World, seed: Sequence[int], count: int, size: int, cells: int, split: str) -> Drawn:
+    """`count` scenes with maps of `cells` by `cells`: a function of its arguments alone, so that any process can make them."""
+    rng = np.random.default_rng(seed)
+    scenes = [world.sample(rng, split=split) for _ in range(count)]
+    maps = np.stack([segmentation(scene, cells) for scene in scenes]).astype(np.int64)
+    return Drawn([scene.caption for scene in scenes], np.stack([render(scene, size) for scene in scenes]), maps)
 
 
 def crowd(world: World, rng: np.random.Generator) -> Scene:

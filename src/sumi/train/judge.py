@@ -233,7 +233,8 @@ class JudgeTask:
         self.held_out = [self.world.sample(rng, split="held-out") for _ in range(400)]
 
     def loss(self, step: int, rng: Generator) -> tuple[Tensor, dict[str, float]]:
-        return judge_loss(self.judge, judge_batch(self.world, rng, self.batch))
+        batch = judge_batch(self.world, rng, self.batch)
+        return judge_loss(self.judge, JudgeBatch(*(part.to(self.judge.stem.weight.device) for part in batch)))
 
     def validate(self) -> dict[str, float]:
         """Shares of held-out real renders that are judged right, and of spoilt ones that are accepted."""

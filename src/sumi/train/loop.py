@@ -23,6 +23,8 @@ from sumi.store.checkpoint import load, save
 from sumi.store.images import from_pixels, save_png
 from sumi.train.ema import Weights
 
+CPU = torch.device("cpu")
+
 
 class Task(Protocol):
     """What is trained: the networks, their loss, and how to look at them."""
@@ -92,11 +94,12 @@ def train(
     training: Training,
     out: Path,
     *,
+    device: torch.device = CPU,
     fresh: bool = False,
     minutes: float | None = None,
     say: Callable[[str], None] = print,
 ) -> bool:
-    """Train `task` until `training.steps`, or for `minutes`, resuming from `out` unless `fresh`.
+    """Train `task` on a device until `training.steps`, or for `minutes`, resuming from `out` unless `fresh`.
 
     Writes to `out`: checkpoint.safetensors (atomically, every `save_every` steps and at the end or on an interrupt),
     log.jsonl (one line a report), strips as PNG files. Returns whether all steps are done; then `task.export(out)` has
@@ -104,7 +107,7 @@ def train(
     """
     out.mkdir(parents=True, exist_ok=True)
     checkpoint, log = out / "checkpoint.safetensors", out / "log.jsonl"
-    whole = nn.ModuleDict(task.modules)
+    whole = nn.ModuleDict(task.modules).to(device)
     weights = Weights(whole, getattr(torch, training.precision), training.average)
     optimiser = _optimiser(task, weights, training)
     step = 0
@@ -170,9 +173,10 @@ def train(
 def _gradients(task: Task, weights: Weights, training: Training, step: int, pool: ThreadPoolExecutor) -> tuple[float, dict[str, float]]:
     """Give the masters their gradients, averaged over the workers' batches; returns the mean loss and figures."""
     learning = {name: parameter for name, parameter in weights.working.items() if parameter.requires_grad}
+    device = next(iter(weights.masters.values())).device
 
     def work(worker: int) -> tuple[float, dict[str, float], Sequence[Tensor | None]]:
-        with for_gradients(next(iter(learning.values())).device):
+        with for_gradients(device):
             loss, figures = task.loss(step, np.random.default_rng([training.seed, step, worker]))
         return float(loss.detach()), figures, torch.autograd.grad(loss, list(learning.values()), allow_unused=True)
 
@@ -215,5 +219,5 @@ def _resume(path: Path, weights: Weights, optimiser: torch.optim.AdamW) -> int:
     for name, master in weights.masters.items():
         state = {key: tensors.get(f"optimiser.{key}.{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
         if all(value is not None for value in state.values()):
-            optimiser.state[master] = state
+            optimiser.state[master] = {key: value.to(master.device) for key, value in state.items() if value is not None}
     return int(tensors["step"])

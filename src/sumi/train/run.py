@@ -11,6 +11,7 @@ import torch
 
 from sumi.config import AutoencoderConfig, ModelSpec, ScheduleConfig, TextConfig, UNetConfig, VisionConfig
 from sumi.errors import RecipeError
+from sumi.models.placement import choose
 from sumi.nets.clip import TextEncoder
 from sumi.store.folder import read_autoencoder, read_text_encoder, read_unet
 from sumi.text.bpe import Tokenizer, word_vocabulary
@@ -62,6 +63,8 @@ class NoisePredictorData:
     reuse: int = 6
     prompts: tuple[str, ...] = ()
     kinds: dict[str, float] | None = None
+    processes: int = 0
+    """Processes that render ahead of the training, for a device that is faster than one; the scenes are the same."""
 
 
 @dataclass(frozen=True)
@@ -102,15 +105,20 @@ def train(
     recipe: str | Path,
     *,
     out: str | Path | None = None,
+    device: str | None = None,
     minutes: float | None = None,
     fresh: bool = False,
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Run a recipe, resuming where it stopped; returns the folder with its results (default: training/<name of the recipe>)."""
+    """Run a recipe, resuming where it stopped; returns the folder with its results (default: training/<name of the recipe>).
+
+    `device` is one of PyTorch's names; None: the fastest here. A run may go on where another kind of device left it.
+    """
     recipe = Path(recipe)
+    where, _ = choose(0, device)
     task, training = load_task(recipe)
     folder = Path(out) if out is not None else Path("training") / recipe.stem
-    run_loop(task, training, folder, fresh=fresh, minutes=minutes, say=say)
+    run_loop(task, training, folder, device=where, fresh=fresh, minutes=minutes, say=say)
     return folder
 
 
@@ -180,6 +188,7 @@ def _noise_predictor(tables: dict[str, Any], recipe: Path) -> Task:
         reuse=data.reuse,
         prompts=data.prompts,
         unet=unet,
+        processes=data.processes,
     )
 
 

@@ -49,7 +49,7 @@ class AutoencoderTask:
 
     def loss(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         image = self._batch(rng)
-        posterior = self.autoencoder.encode(image.to(self._dtype))
+        posterior = self.autoencoder.encode(image.to(self._weight.dtype))
         latent = posterior.sample(normal(rng, posterior.mean))
         error = self.autoencoder.decode(latent).float() - image
         edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
@@ -59,14 +59,15 @@ class AutoencoderTask:
 
     def validate(self) -> dict[str, float]:
         """Peak signal-to-noise ratio on held-out scenes, in decibels, and the spread of their latents."""
+        image = self.held_out.to(self._weight.device)
         with torch.inference_mode():
-            latents = self.autoencoder.encode(self.held_out).mode()
-            error = (self.autoencoder.decode(latents).clamp(-1, 1) - self.held_out) / 2
+            latents = self.autoencoder.encode(image).mode()
+            error = (self.autoencoder.decode(latents).clamp(-1, 1) - image) / 2
             psnr = -10 * torch.log10(error.square().mean((1, 2, 3)))
         return {"psnr": float(psnr.mean()), "psnr_worst": float(psnr.min()), "latent_std": float(latents.std())}
 
     def pictures(self) -> dict[str, np.ndarray]:
-        image = self.held_out[:16]
+        image = self.held_out[:16].to(self._weight.device)
         again = self.autoencoder.decode(self.autoencoder.encode(image).mode())
         pairs = np.stack([to_pictures(image), to_pictures(again)], axis=1).reshape(-1, self.size, self.size, 3)
         return {"reconstructions": sheet(pairs, 8)}
@@ -78,20 +79,20 @@ class AutoencoderTask:
             return
         rng = np.random.default_rng(2)
         with torch.inference_mode():
-            batches = [self.autoencoder.encode(draw(self.world, rng, 128, self.size)[1]) for _ in range(16)]
+            batches = [self.autoencoder.encode(draw(self.world, rng, 128, self.size)[1].to(self._weight.device)) for _ in range(16)]
         second_moment = torch.stack([p.mean.square().mean() + p.logvar.exp().mean() for p in batches]).mean()
         config = replace(self.autoencoder.config, latent_scale=round(float(second_moment.rsqrt()), 5))
         write_autoencoder(folder / "vae", config, self.autoencoder.state_dict(), torch.float16)
 
     @property
-    def _dtype(self) -> torch.dtype:
-        return self.autoencoder.quant_conv.weight.dtype
+    def _weight(self) -> Tensor:
+        return self.autoencoder.quant_conv.weight
 
     def _batch(self, rng: np.random.Generator) -> Tensor:
         crowds = round(self.batch * self.crowds)
         scenes = [crowd(self.world, rng) for _ in range(crowds)]
         scenes += [self.world.sample(rng, split="train") for _ in range(self.batch - crowds)]
-        return to_tensor([render(scene, self.size) for scene in scenes])
+        return to_tensor([render(scene, self.size) for scene in scenes]).to(self._weight.device)
 
 
 def fresh_autoencoder(config: AutoencoderConfig) -> Autoencoder:

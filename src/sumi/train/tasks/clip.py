@@ -52,7 +52,7 @@ class ClipTask:
 
     def validate(self) -> dict[str, float]:
         """Share of 256 held-out pictures whose own caption is the nearest, and of captions whose own picture is."""
-        ids, image = self.held_out
+        ids, image = (part.to(self._weight.device) for part in self.held_out)
         logits = self._logits(ids, image)
         same = (ids[:, None] == ids[None]).all(-1).float()
         return {
@@ -71,10 +71,15 @@ class ClipTask:
     def _logits(self, ids: Tensor, image: Tensor) -> Tensor:
         """Similarity of each caption (rows) and each picture (columns), sharpened."""
         words = F.normalize(self.text(ids).pooled.float(), dim=-1)
-        pictures = F.normalize(self.vision(image.to(self.vision.visual_projection.weight.dtype)).float(), dim=-1)
+        pictures = F.normalize(self.vision(image.to(self._weight.dtype)).float(), dim=-1)
         logits: Tensor = self.temperature() * words @ pictures.t()
         return logits
 
     def _batch(self, rng: np.random.Generator, count: int, split: str) -> tuple[Tensor, Tensor]:
         scenes, pictures = draw(self.world, rng, count, self.size, split)
-        return torch.tensor([self.tokenizer(scene.caption) for scene in scenes]), pictures
+        ids = torch.tensor([self.tokenizer(scene.caption) for scene in scenes])
+        return ids.to(self._weight.device), pictures.to(self._weight.device)
+
+    @property
+    def _weight(self) -> Tensor:
+        return self.vision.visual_projection.weight

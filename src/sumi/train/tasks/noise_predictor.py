@@ -1,8 +1,13 @@
 """Train the noise predictor, with its text encoder, on cached latents."""
 
 import threading
+from collections.abc import Iterable
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import starmap
+from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -22,11 +27,16 @@ from sumi.nets.clip import TextEncoder
 from sumi.nets.unet import UNet
 from sumi.store.folder import Parts, write_folder
 from sumi.text.bpe import Tokenizer
-from sumi.train.data import draw, normal, sheet, to_pictures
-from sumi.train.scenes import World, segmentation
+from sumi.train.data import Drawn, drawn, normal, sheet, to_pictures, to_tensor
+from sumi.train.scenes import World
 
 MAP_CELLS = 2
 """Cells of the auxiliary segmentation map along one side of a latent cell."""
+CHUNK = 128
+"""Scenes that are drawn, and encoded, together."""
+
+Order: TypeAlias = tuple[World, tuple[int, ...], int, int, int, str]
+"""Arguments of `drawn`."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,9 @@ class Batch:
 
     def __getitem__(self, index: Tensor | slice) -> "Batch":
         return Batch(self.latents[index], self.ids[index], self.maps[index])
+
+    def to(self, device: torch.device) -> "Batch":
+        return Batch(self.latents.to(device), self.ids.to(device), self.maps.to(device))
 
 
 class NoisePredictorTask:
@@ -70,6 +83,7 @@ class NoisePredictorTask:
         reuse: int = 6,
         prompts: tuple[str, ...] = (),
         unet: UNet | None = None,
+        processes: int = 0,
     ) -> None:
         if len(spec.unet.block_channels) < 2:
             raise RecipeError("unet.block_channels needs two levels at least: the auxiliary map is read off the first upsampling")
@@ -90,16 +104,24 @@ class NoisePredictorTask:
         self.cached_epoch = -1
         self._lock = threading.Lock()
         self._kept = threading.local()
+        self._pool = ProcessPoolExecutor(processes, get_context("spawn")) if processes else None
+        self._ahead: dict[int, list[Future[Drawn]]] = {}
         self.unet.get_submodule("up_blocks.0.upsamplers.0").register_forward_hook(self._keep)
-        self.held_out = self._encoded(np.random.default_rng(1), 256, "held-out")
+        self.held_out = self._encoded(starmap(drawn, self._orders((1,), 256, "held-out")), (1,))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks that learn are; what else takes part in a step goes there."""
+        return self.unet.conv_in.weight.device
 
     def loss(self, step: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        cached = self._epoch(step // self.epoch_steps)
-        batch = cached[torch.from_numpy(rng.integers(self.cache_size, size=self.batch))]
-        ids = torch.where(torch.from_numpy(rng.random(self.batch) < self.drop)[:, None], self.null, batch.ids)
+        cached, device = self._epoch(step // self.epoch_steps), self.device
+        batch = cached[torch.from_numpy(rng.integers(self.cache_size, size=self.batch)).to(device)]
+        dropped = torch.from_numpy(rng.random(self.batch) < self.drop).to(device)
+        ids = torch.where(dropped[:, None], self.null.to(device), batch.ids)
         t = torch.from_numpy((np.arange(self.batch) + rng.random(self.batch)) / self.batch * len(self.schedule.sigmas)).long()
         error, features = self._error(batch.latents, ids, t, normal(rng, batch.latents))
-        snr = self.schedule.sigmas[t] ** -2
+        snr = self.schedule.sigmas[t].to(device) ** -2
         denoising = (error * (snr.clamp(max=5) + 1) / (snr + 1)).mean()
         logits = F.pixel_shuffle(self.map_head(features), MAP_CELLS).float()
         naming = F.cross_entropy(logits, batch.maps)
@@ -107,11 +129,11 @@ class NoisePredictorTask:
 
     def validate(self) -> dict[str, float]:
         """Squared error of v on held-out scenes with fixed times and noise: with their captions, with another's, with none."""
-        batch = self.held_out
+        batch = self.held_out.to(self.device)
         count = len(batch.ids)
-        noise = torch.randn(batch.latents.shape, generator=torch.Generator().manual_seed(0))
+        noise = torch.randn(batch.latents.shape, generator=torch.Generator().manual_seed(0)).to(self.device)
         t = ((torch.arange(count) * 157 % count + 0.5) / count * len(self.schedule.sigmas)).long()
-        captions = {"val": batch.ids, "val_wrong": batch.ids.roll(1, 0), "val_null": self.null.expand(count, -1)}
+        captions = {"val": batch.ids, "val_wrong": batch.ids.roll(1, 0), "val_null": self.null.to(self.device).expand(count, -1)}
         return {name: float(self._error(batch.latents, ids, t, noise)[0].mean()) for name, ids in captions.items()}
 
     def pictures(self) -> dict[str, np.ndarray]:
@@ -122,7 +144,7 @@ class NoisePredictorTask:
         """Pictures [B 3 H W] of `prompts` at the model's own settings; picture i is image i of the seed."""
         spec = self.spec
         height, width = (side // spec.factor for side in spec.size)
-        noise = Noise(seed, range(len(prompts)), (spec.autoencoder.latent_channels, height, width))
+        noise = Noise(seed, range(len(prompts)), (spec.autoencoder.latent_channels, height, width), self.device)
         cond = self._condition(torch.tensor([self.tokenizer(p) for p in prompts]))
         null = self._condition(self.null.expand(len(prompts), -1))
         sampler = SAMPLERS[spec.sampler]
@@ -142,12 +164,12 @@ class NoisePredictorTask:
         return out
 
     def _condition(self, ids: Tensor) -> Conditioning:
-        features = self.text_encoder(ids)
+        features = self.text_encoder(ids.to(self.device))
         return Conditioning(features.hidden, vector=features.pooled)
 
     def _error(self, latents: Tensor, ids: Tensor, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Squared error of each sample, and the features that the map is read off."""
-        sigma = self.schedule.sigmas[t]
+        sigma = self.schedule.sigmas[t].to(self.device)
         output = self.denoiser.output(latents + sigma[:, None, None, None] * noise, sigma, self._condition(ids))
         target = self.denoiser.target(latents, noise, sigma)
         return (output - target).square().mean((1, 2, 3)), self._kept.features
@@ -156,24 +178,39 @@ class NoisePredictorTask:
         """The latents of one epoch: a function of its number, so that a resumed run sees the same."""
         with self._lock:
             if self.cache is None or epoch != self.cached_epoch:
-                self.cache, self.cached_epoch = self._encoded(np.random.default_rng([7, epoch]), self.cache_size, "train"), epoch
+                self.cache, self.cached_epoch = self._encoded(self._scenes(epoch), (7, epoch)), epoch
+                if self._pool is not None:
+                    self._ahead = {epoch + 1: self._ordered(epoch + 1, self._pool)}
             return self.cache
+
+    def _scenes(self, epoch: int) -> Iterable[Drawn]:
+        if self._pool is None:
+            return starmap(drawn, self._orders((7, epoch), self.cache_size, "train"))
+        return (future.result() for future in self._ordered(epoch, self._pool))
+
+    def _ordered(self, epoch: int, pool: ProcessPoolExecutor) -> list[Future[Drawn]]:
+        """The scenes of an epoch, being rendered."""
+        return self._ahead.pop(epoch, None) or [pool.submit(drawn, *order) for order in self._orders((7, epoch), self.cache_size, "train")]
 
     def _keep(self, _module: nn.Module, _inputs: object, features: Tensor) -> None:
         """Hold the features of this thread's last forward pass, for the auxiliary head."""
         self._kept.features = features
 
-    def _encoded(self, rng: np.random.Generator, count: int, split: str) -> Batch:
+    def _orders(self, seed: tuple[int, ...], count: int, split: str) -> list[Order]:
+        """What to draw, a hundred or so at a time."""
+        cells = MAP_CELLS * self.spec.size[0] // self.spec.factor
+        sizes = [min(CHUNK, count - first) for first in range(0, count, CHUNK)]
+        return [(self.world, (*seed, number), size, self.spec.size[0], cells, split) for number, size in enumerate(sizes)]
+
+    def _encoded(self, chunks: Iterable[Drawn], seed: tuple[int, ...]) -> Batch:
         parts = []
+        rng, device = np.random.default_rng([*seed, CHUNK]), self.device
+        self.autoencoder.to(device)
         with torch.inference_mode():
-            for first in range(0, count, 128):
-                scenes, pictures = draw(self.world, rng, min(128, count - first), self.spec.size[0], split)
-                posterior = self.autoencoder.encode(pictures)
-                side = MAP_CELLS * posterior.mean.shape[-1]
-                noise = torch.from_numpy(rng.standard_normal(tuple(posterior.mean.shape), np.float32))
-                ids = torch.tensor([self.tokenizer(scene.caption) for scene in scenes])
-                maps = torch.from_numpy(np.stack([segmentation(scene, side) for scene in scenes]).astype(np.int64))
-                parts.append((posterior.sample(noise), ids, maps))
+            for chunk in chunks:
+                posterior = self.autoencoder.encode(to_tensor(chunk.pictures).to(device))
+                ids = torch.tensor([self.tokenizer(caption) for caption in chunk.captions])
+                parts.append((posterior.sample(normal(rng, posterior.mean)), ids.to(device), torch.from_numpy(chunk.maps).to(device)))
         latents, ids, maps = (torch.cat(column).clone() for column in zip(*parts, strict=True))
         return Batch(latents, ids, maps)
 
