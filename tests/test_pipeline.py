@@ -82,16 +82,37 @@ def test_what_the_model_cannot_serve_is_refused(tiny: LatentDiffusion, fields: d
         generate(tiny, prompt="a cat", **fields)
 
 
+WORDS = ("sd15", "sd2", "sd2-v", "sd-turbo", "sdxl", "sdxl-refiner", "sdxl-turbo", "ldm-text", "ldm-text-f4")
+NOTHING = ("ldm-faces", "ldm-churches", "pixels")
+NEEDS = {
+    "sd15-inpaint": "a mask",
+    "sd2-inpaint": "a mask",
+    "sdxl-inpaint": "a mask",
+    "ldm-inpaint": "a picture to fill in",
+    "instruct-pix2pix": "a picture to change",
+    "x4-upscaler": "a picture to enlarge",
+    "ldm-superres": "a picture to enlarge",
+    "sd2-depth": "a depth map",
+    "ldm-semantic": "a map of classes",
+    "sd2-unclip-h": "the embedding of a picture",
+    "sd2-unclip-l": "the embedding of a picture",
+    "ldm-imagenet": "a label",
+    "ldm-imagenet-f8": "a label",
+    "ldm-layout": "a layout of boxes",
+    "rdm": "a context other than text",
+}
+
+
 @pytest.mark.parametrize("spec", ZOO.values(), ids=ZOO)
 def test_a_model_that_needs_more_than_a_prompt_is_refused(spec: ModelSpec) -> None:
-    if spec.name in ("sd15", "sd2", "sd2-v", "sd-turbo"):
+    if spec.name in WORDS:
         assert resolve(CAT, spec).guidance == spec.guidance
-    elif spec.name in ("ldm-faces", "ldm-churches"):
+    elif spec.name in NOTHING:
         assert resolve(Request(), spec).steps == spec.steps
         with pytest.raises(RequestError, match="without words: leave the prompt empty"):
             resolve(CAT, spec)
     else:
-        with pytest.raises(RequestError, match=f"^{spec.name} needs .*: use a model of text to picture"):
+        with pytest.raises(RequestError, match=f"^{spec.name} needs {NEEDS[spec.name]}, which a request cannot give: use a model of text"):
             resolve(Request(), spec)
 
 

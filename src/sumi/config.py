@@ -67,7 +67,7 @@ class UNetConfig:
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    """Pixels and latents: KL-regularised, or vector-quantised when `codebook_size` is set."""
+    """Pixels and latents: KL-regularised, vector-quantised when `codebook_size` is set, or one and the same when there are no blocks."""
 
     image_channels: int = 3
     latent_channels: int = 4
@@ -88,11 +88,20 @@ class AutoencoderConfig:
             raise ValueError(
                 f"AutoencoderConfig.attention_levels has {len(self.attention_levels)} entries for {len(self.block_channels)} levels"
             )
+        if self.identity:
+            same = (self.latent_channels, self.latent_scale, self.codebook_size, self.patch_size) == (self.image_channels, 1.0, None, 1)
+            if not same:
+                raise ValueError("AutoencoderConfig without blocks: latents are the pixels themselves, and nothing else can be set")
+
+    @property
+    def identity(self) -> bool:
+        """Whether latents are pixels: diffusion without a first stage."""
+        return not self.block_channels
 
     @property
     def factor(self) -> int:
         """Pixels per latent cell, along one side."""
-        return self.patch_size << (len(self.block_channels) - 1)
+        return 1 if self.identity else self.patch_size << (len(self.block_channels) - 1)
 
 
 @dataclass(frozen=True)

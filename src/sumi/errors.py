@@ -37,3 +37,7 @@ class RecipeError(SumiError):
 
 class DependencyError(SumiError):
     """An optional package is needed and not installed; the message says what to install."""
+
+
+class ModelWarning(UserWarning):
+    """A model is used although something about it was not as expected; the message says what."""

@@ -1,6 +1,7 @@
 """A request to pictures, as a stream of events: progress, preview and cancelling are the caller's `for` loop."""
 
 import secrets
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -10,24 +11,35 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
-from sumi.config import ModelSpec
+from sumi.config import BertConfig, Concat, ModelSpec, Prediction
 from sumi.diffusion.conditioning import Conditioning
 from sumi.diffusion.guidance import cfg, unguided
 from sumi.diffusion.noise import Noise
 from sumi.diffusion.samplers import SAMPLERS, finish, start
 from sumi.diffusion.schedule import SPACINGS, Schedule
-from sumi.errors import RequestError
-from sumi.models.embedders import Notice, Prompt
+from sumi.errors import ModelWarning, RequestError
+from sumi.models.channels import Segmentation
+from sumi.models.embedders import Label, Notice, Prompt, takes_image_embedding
 from sumi.models.latent_diffusion import LatentDiffusion
 from sumi.models.placement import batch_size, choose, place, weightless
 from sumi.nets.unet import UNet
 from sumi.request import Request, did_you_mean
-from sumi.store.folder import read_folder, read_spec
+from sumi.store.anything import open_model
 from sumi.store.images import save_png, to_pil
+from sumi.store.layout import reads_words
+from sumi.store.model import Parts, build
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+CHANNELS: dict[Concat, str] = {
+    "mask": "a mask",
+    "masked_image": "a picture to fill in",
+    "image": "a picture to change",
+    "low_res": "a picture to enlarge",
+    "depth": "a depth map",
+    "map": "a map of classes",
+}
 SHIPPED = Path(str(files("sumi"))) / "weights" / "sumi-shapes"
 
 
@@ -87,24 +99,61 @@ T = TypeVar("T")
 Event: TypeAlias = Encoded | Step | Decoded | Finished
 
 
-def load(path: str | Path | None = None, *, device: str | None = None, precision: str | None = None) -> LatentDiffusion:
-    """The model in a folder, ready to run; by default the one that comes with sumi.
+def load(
+    path: str | Path | None = None,
+    *,
+    device: str | None = None,
+    precision: str | None = None,
+    ema: bool = True,
+    prediction: Prediction | None = None,
+    variant: str | None = None,
+    revision: str | None = None,
+    download: bool = False,
+) -> LatentDiffusion:
+    """The model that a path, a name in the user's model folders or the id of a repository stands for, ready to run.
 
-    `device` is one of PyTorch's names, `precision` is float32, bfloat16 or float16; None: what is fastest for this model on
-    this hardware and leaves its pictures as they are. SumiError, in one line, if the folder or the device cannot be used.
+    By default the one that comes with sumi. `device` is one of PyTorch's names, `precision` is float32, bfloat16 or float16; None:
+    what is fastest for this model on this hardware and leaves its pictures as they are. `ema`: take averaged weights where a file
+    has them. `prediction` is eps, v or x0, for files that do not say. `variant` and `revision`: which files of a folder (fp16), which
+    state of a repository. `download`: get a vocabulary that is not on this machine.
+
+    CheckpointError or another SumiError, in one line, if the model or the device cannot be used; ModelWarning for what a file
+    holds that is no part of the model.
     """
-    folder = SHIPPED if path is None else Path(path)
-    spec = read_spec(folder)
+    model = open_model(
+        SHIPPED if path is None else path, ema=ema, prediction=prediction, variant=variant, revision=revision, download=download
+    )
+    for note in model.notes:
+        warnings.warn(note, ModelWarning, stacklevel=2)
     with weightless():
-        parameters = sum(weight.numel() for weight in UNet(spec.unet).parameters())
+        parameters = sum(weight.numel() for weight in UNet(model.spec.unet).parameters())
     where, dtype = choose(parameters, device, precision)
-    spec, parts = read_folder(folder, dtype)
-    place([parts.unet, parts.autoencoder, *parts.text_encoders], where, dtype)
-    prompt = None
-    if parts.text_encoders:
-        context, vector = spec.unet.context_width is not None, spec.unet.vector_width is not None
-        prompt = Prompt(parts.tokenizers[0], parts.text_encoders[0], context=context, vector=vector)
-    return LatentDiffusion(spec, parts.unet, parts.autoencoder, prompt, Schedule(spec.schedule))
+    parts = build(model, dtype)
+    place(parts.networks, where, dtype)
+    return assemble(model.spec, parts)
+
+
+def assemble(spec: ModelSpec, parts: Parts) -> LatentDiffusion:
+    """The model that a spec describes, of parts that are in their place."""
+    return LatentDiffusion(
+        spec,
+        parts.unet,
+        parts.autoencoder,
+        _prompt(spec, parts),
+        Schedule(spec.schedule),
+        label=None if parts.label is None else Label(parts.label),
+        segmentation=None if parts.map is None else Segmentation(parts.map),
+    )
+
+
+def _prompt(spec: ModelSpec, parts: Parts) -> Prompt | None:
+    """The reader of words; None without a tokenizer: boxes, too, are read by a text encoder."""
+    context, vector = spec.unet.context_width is not None, spec.unet.vector_width is not None and not takes_image_embedding(spec)
+    readers = list(zip(parts.tokenizers, parts.text_encoders, strict=False))
+    if len(readers) < 2:
+        return Prompt(*readers[0], context=context, vector=vector) if readers else None
+    second = Prompt(*readers[1], context=context, vector=vector)
+    return Prompt(*readers[0], context=context, second=second, zero_null=True)
 
 
 def resolve(request: Request, spec: ModelSpec) -> Request:
@@ -145,12 +194,13 @@ def stream(model: LatentDiffusion, request: Request) -> Iterator[Event]:
     depends on the seed and its number alone. RequestError if the model cannot serve the request.
     """
     request = resolve(request, model.spec)
-    prompt, negative = model.encode([request.prompt]), model.encode([request.negative])
+    size = _size(request)
+    given, away = model.encode([request.prompt], size), model.encode([request.negative], size, away=True)
     yield Encoded(request, _notices(model, (request.prompt, request.negative)))
     done: list[Picture] = []
     for images in _batches(model, request, request.count):
-        size = len(images)
-        for event in _batch(model, request, images, [request.prompt] * size, prompt.repeat(size), negative.repeat(size)):
+        count = len(images)
+        for event in _batch(model, request, images, [request.prompt] * count, given.repeat(count), away.repeat(count)):
             yield event
             if isinstance(event, Decoded):
                 done += event.pictures
@@ -170,36 +220,36 @@ def illustrate(model: LatentDiffusion, prompts: Sequence[str], request: Request 
     Prompt k gives picture `first` + k of the request, whose own prompt and count play no part; RequestError as in `stream`.
     """
     request = resolve(replace(request or Request(), **fields), model.spec)
-    negative = model.encode([request.negative])
+    size = _size(request)
+    away = model.encode([request.negative], size, away=True)
     for images in _batches(model, request, len(prompts)):
         texts = prompts[images[0] - request.first : images[-1] + 1 - request.first]
-        for event in _batch(model, request, images, texts, model.encode(texts), negative.repeat(len(texts))):
+        for event in _batch(model, request, images, texts, model.encode(texts, size), away.repeat(len(texts))):
             if isinstance(event, Decoded):
                 yield from event.pictures
 
 
 def _batches(model: LatentDiffusion, request: Request, count: int) -> Iterator[range]:
     """The numbers of `count` pictures from `first` on, cut into batches."""
-    assert request.height is not None and request.width is not None
-    size = batch_size(model.spec, request.height, request.width, model.unet.conv_in.weight)
+    size = batch_size(model.spec, *_size(request), model.unet.conv_in.weight)
     numbers = range(request.first, request.first + count)
     return (numbers[at : at + size] for at in range(0, count, size))
 
 
 def _batch(
-    model: LatentDiffusion, request: Request, images: range, prompts: Sequence[str], cond: Conditioning, uncond: Conditioning
+    model: LatentDiffusion, request: Request, images: range, prompts: Sequence[str], given: Conditioning, away: Conditioning
 ) -> Iterator[Step | Decoded]:
     """Samples and decodes the pictures numbered `images` of a resolved request, each of its own prompt."""
     assert request.seed is not None and request.guidance is not None and request.steps is not None
-    assert request.height is not None and request.width is not None and request.sampler is not None and request.spacing is not None
+    assert request.sampler is not None and request.spacing is not None
     sampler = SAMPLERS[request.sampler]
     options = {"eta": request.eta} if "eta" in sampler.options else {}
     sigmas = model.schedule.spaced(request.steps, request.spacing, to_zero=not sampler.ends_early)
-    noise = Noise(request.seed, images, model.latent_shape(request.height, request.width), model.device)
-    # Away from the prompt itself leads nowhere; so an empty prompt is one network call a step, not two.
-    guided = request.guidance != 1 and any(prompt != request.negative for prompt in prompts)
+    noise = Noise(request.seed, images, model.latent_shape(*_size(request)), model.device)
+    # Away from the prompt itself leads nowhere; so an empty prompt is, for most models, one network call a step, not two.
+    guided = request.guidance != 1 and not given.equals(away)
     denoiser = model.denoiser()
-    denoise = cfg(denoiser, cond, uncond, request.guidance, request.guidance_rescale) if guided else unguided(denoiser, cond)
+    denoise = cfg(denoiser, given, away, request.guidance, request.guidance_rescale) if guided else unguided(denoiser, given)
     for step in sampler.function(denoise, start(noise(0), sigmas[0]), sigmas, noise, **options):
         yield Step(step.index + 1, request.steps, images, step.sigma, step.x, step.denoised)
     latents = finish(step.x, step.sigma)
@@ -214,19 +264,25 @@ def _notices(model: LatentDiffusion, texts: Sequence[str]) -> tuple[Notice, ...]
 
 def _serves(spec: ModelSpec, request: Request) -> None:
     """RequestError unless a prompt is all that the model needs, and a prompt is given only to a model that takes one."""
-    unet, text = spec.unet, spec.text
-    pooled = None if text is None else text.projection_width or text.width
-    needs = {
-        "a picture beside its noise": unet.in_channels != spec.autoencoder.latent_channels,
-        "a label": unet.label_classes is not None,
-        "a context other than text": unet.context_width is not None and text is None,
-        "a vector other than the text's": unet.vector_width not in (None, pooled),
-    }
-    for need, needed in needs.items():
-        if needed:
-            raise RequestError(f"{spec.name} needs {need}, which a request cannot give: use a model of text to picture")
-    if text is None and (request.prompt or request.negative):
+    for need in _needs(spec):
+        raise RequestError(f"{spec.name} needs {need}, which a request cannot give: use a model of text to picture")
+    if spec.text is None and (request.prompt or request.negative):
         raise RequestError(f"{spec.name} makes pictures without words: leave the prompt empty")
+
+
+def _needs(spec: ModelSpec) -> Iterator[str]:
+    """What a model is told that is not words, nor follows from the size of the picture."""
+    yield from (CHANNELS[name] for name in spec.concat)
+    if spec.unet.in_channels != spec.autoencoder.latent_channels and not spec.concat:
+        yield "a picture beside its noise"
+    if spec.label is not None or spec.unet.label_classes is not None:
+        yield "a label"
+    elif spec.text is None and spec.unet.context_width is not None:
+        yield "a context other than text"
+    if isinstance(spec.text, BertConfig) and not reads_words(spec.text):
+        yield "a layout of boxes"
+    if takes_image_embedding(spec):
+        yield "the embedding of a picture"
 
 
 def _side(name: str, pixels: int, multiple: int) -> int:
@@ -235,6 +291,12 @@ def _side(name: str, pixels: int, multiple: int) -> int:
     below = pixels // multiple * multiple
     near = f"{below} or {below + multiple}" if below else f"{multiple}"
     raise RequestError(f"{name} must be a multiple of {multiple} with this model: use {near}; got {pixels}")
+
+
+def _size(request: Request) -> tuple[int, int]:
+    """Height and width of a resolved request."""
+    assert request.height is not None and request.width is not None
+    return request.height, request.width
 
 
 def _or(value: T | None, default: T) -> T:

@@ -6,8 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from sumi.config import Concat, LabelConfig
 from sumi.diffusion.conditioning import Conditioning
-from sumi.models.latent_diffusion import LatentDiffusion
+from sumi.diffusion.noise import Noise
+from sumi.errors import RequestError
+from sumi.models.embedders import ImageEmbedding, Label
+from sumi.models.latent_diffusion import Inputs, LatentDiffusion
+from sumi.nets.conditioners import LabelEmbedding
 
 
 def test_a_latent_has_the_autoencoders_channels_and_factor(tiny: LatentDiffusion) -> None:
@@ -40,3 +45,57 @@ def test_networks_of_lower_precision_are_behind_the_same_float32_face(tiny: Late
 @pytest.mark.parametrize("texts", [[], ["", "a cat"]])
 def test_a_model_without_text_tells_its_unet_nothing(tiny: LatentDiffusion, texts: list[str]) -> None:
     assert replace(tiny, prompt=None).encode(texts) == Conditioning()
+
+
+NOISE = Noise(7, range(2), (4, 8, 12))
+IMAGE, MASK = torch.rand(2, 3, 16, 24), torch.ones(2, 1, 16, 24)
+
+
+def test_without_other_inputs_the_conditions_are_the_words(tiny: LatentDiffusion) -> None:
+    given, away = tiny.conditions(["a cat", "two stars"], Inputs(), NOISE, negative=["a tree", ""])
+    assert given.equals(tiny.encode(["a cat", "two stars"])) and away.equals(tiny.encode(["a tree", ""], away=True))
+    assert tiny.conditions(["a cat", ""], Inputs(), NOISE)[1].equals(tiny.encode(["", ""]))
+
+
+def test_what_lies_beside_the_latent_is_on_both_sides_in_the_order_of_the_spec(tiny: LatentDiffusion) -> None:
+    for concat, at in ((("mask", "masked_image"), 0), (("masked_image", "mask"), 4)):
+        model = replace(tiny, spec=replace(tiny.spec, concat=concat))
+        given, away = model.conditions(["a cat", ""], Inputs(IMAGE, MASK), NOISE)
+        assert given.concat is not None and away.concat is not None
+        assert given.concat.shape == (2, 5, 8, 12) and torch.equal(given.concat, away.concat)
+        assert torch.equal(given.concat[:, at], torch.ones(2, 8, 12))
+
+
+def test_a_larger_picture_has_more_cells(tiny: LatentDiffusion) -> None:
+    model = replace(tiny, spec=replace(tiny.spec, concat=("depth",)))
+    given, _ = model.conditions(["a cat", ""], Inputs(depth=torch.rand(2, 1, 5, 7)), NOISE, size=(32, 16))
+    assert given.concat is not None and given.concat.shape == (2, 1, 16, 8)
+
+
+@pytest.mark.parametrize(
+    ("concat", "what"),
+    [("mask", "a mask"), ("image", "a picture"), ("low_res", "a picture"), ("depth", "a depth map")],
+)
+def test_an_input_that_is_missing_is_named(tiny: LatentDiffusion, concat: Concat, what: str) -> None:
+    others: tuple[Concat, ...] = ("masked_image",) if concat == "mask" else ()
+    model = replace(tiny, spec=replace(tiny.spec, concat=(concat, *others)))
+    with pytest.raises(RequestError, match=f"^tiny needs {what}: give it one"):
+        model.conditions(["", ""], Inputs(), NOISE)
+
+
+def test_labels_and_embeddings_have_nulls(tiny: LatentDiffusion) -> None:
+    table = LabelEmbedding(LabelConfig(classes=5, width=24)).requires_grad_(False)
+    labelled = replace(tiny, prompt=None, label=Label(table))
+    given, away = labelled.conditions(["", ""], Inputs(labels=torch.tensor([1, 2])), NOISE)
+    assert given.context is not None and away.context is not None
+    assert torch.equal(given.context[:, 0], table.embedding.weight[[1, 2]]) and torch.equal(
+        away.context[:, 0], table.embedding.weight[[4, 4]]
+    )
+    with pytest.raises(RequestError, match="needs a label"):
+        labelled.conditions(["", ""], Inputs(), NOISE)
+    seen = replace(tiny, prompt=None, image_embedding=ImageEmbedding(torch.zeros(4), torch.ones(4)))
+    given, away = seen.conditions(["", ""], Inputs(embedding=torch.ones(2, 4)), NOISE)
+    assert given.vector is not None and away.vector is not None
+    assert given.vector.shape == (2, 8) and torch.equal(away.vector, torch.zeros(2, 8))
+    with pytest.raises(RequestError, match="needs the embedding of a picture"):
+        seen.conditions(["", ""], Inputs(), NOISE)

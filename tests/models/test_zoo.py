@@ -5,23 +5,30 @@ position ids). A spec without a row fails.
 """
 
 import hashlib
+from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import pytest
-import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel, UNet2DModel, VQModel
+from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertConfig, LDMBertModel
 from torch import nn
 
-from sumi.config import AutoencoderConfig, ModelSpec, TextConfig, UNetConfig
+from sumi.config import AutoencoderConfig, BertConfig, ModelSpec, TextConfig, UNetConfig
 from sumi.models import zoo
+from sumi.models.placement import weightless
 from sumi.nets.autoencoder import Autoencoder
+from sumi.nets.bert import BertEncoder
 from sumi.nets.clip import TextEncoder
 from sumi.nets.unet import UNet
 from support import parameters
 
-Config = UNetConfig | AutoencoderConfig | TextConfig
+Config = UNetConfig | AutoencoderConfig | TextConfig | BertConfig
 
 UNETS = {
     "sd15": (859_520_964, "5159ace1d6e6"),
     "sd15-inpaint": (859_535_364, "2e8168210f85"),
+    "instruct-pix2pix": (859_532_484, "040efc034c01"),
     "sd2": (865_910_724, "61d626becb5b"),
     "sd2-v": (865_910_724, "61d626becb5b"),
     "sd2-inpaint": (865_925_124, "a2ec110ee2ff"),
@@ -31,6 +38,7 @@ UNETS = {
     "sd-turbo": (865_910_724, "61d626becb5b"),
     "x4-upscaler": (473_398_020, "e216b5e31f3a"),
     "sdxl": (2_567_463_684, "9556a38d644b"),
+    "sdxl-inpaint": (2_567_478_084, "59b2a006ad56"),
     "sdxl-refiner": (2_259_526_660, "33876647fb4e"),
     "sdxl-turbo": (2_567_463_684, "9556a38d644b"),
     "ldm-text": (872_300_484, "dc76a955f55d"),
@@ -44,27 +52,88 @@ UNETS = {
     "ldm-semantic": (215_229_315, "ca4f97405132"),
     "ldm-superres": (113_622_563, "dfed2e6a6ff4"),
     "rdm": (1_335_480_400, "409fc65bed77"),
+    "pixels": (88_217_219, "f201c0f142f2"),
 }
 AUTOENCODERS = {
-    "KL_F4": (55_325_927, "912445230840"),
+    "KL_F4": (55_312_063, "1a13636b85cf"),
+    "KL_F4_UPSCALER": (55_325_927, "912445230840"),
     "KL_F8": (83_653_863, "600696bc94ff"),
     "KL_F8_XL": (83_653_863, "600696bc94ff"),
+    "KL_F8_UNSCALED": (83_653_863, "600696bc94ff"),
     "KL_F16": (69_610_963, "7b19d7638471"),
+    "KL_F32": (103_880_131, "a412c710113b"),
     "VQ_F4": (55_322_782, "77028082926a"),
     "VQ_F4_PLAIN": (53_219_486, "8e4fa5360564"),
     "VQ_F8": (67_717_295, "d617db306878"),
+    "VQ_F8_SMALL": (67_652_783, "ff965f998d85"),
+    "VQ_F16": (69_593_371, "eec87b0b41dc"),
+    "IDENTITY": (0, "e3b0c44298fc"),
 }
 TEXT_ENCODERS = {
     "CLIP_L": (123_060_480, "9602ce291879"),
     "CLIP_L_XL": (123_060_480, "9602ce291879"),
     "OPENCLIP_H": (340_387_840, "67df38c09813"),
     "OPENCLIP_BIGG": (694_659_840, "cda6f69951a9"),
+    "BERT": (581_994_042, "0275c7065383"),
+    "BERT_F4": (186_154_682, "fee33b39e7e8"),
+    "BERT_BOXES": (58_858_496, "c84f81c9104b"),
 }
+
+
+def autoencoder(kind: type[nn.Module], widths: tuple[int, ...], attention: int = 0, **arguments: int) -> nn.Module:
+    """diffusers' autoencoder whose last `attention` levels have attention."""
+    plain = len(widths) - attention
+    return kind(
+        block_out_channels=widths,
+        layers_per_block=2,
+        down_block_types=("DownEncoderBlock2D",) * plain + ("AttnDownEncoderBlock2D",) * attention,
+        up_block_types=("AttnUpDecoderBlock2D",) * attention + ("UpDecoderBlock2D",) * plain,
+        **arguments,
+    )
+
+
+def bert(**arguments: int) -> nn.Module:
+    return LDMBertModel(LDMBertConfig(encoder_attention_heads=8, head_dim=64, **arguments))
+
+
+# Architectures whose published size nobody states, by those who wrote them down in other code.
+SDXL: dict[str, Any] = {
+    "block_out_channels": (320, 640, 1280),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": [1, 2, 10],
+    "attention_head_dim": [5, 10, 20],
+    "cross_attention_dim": 2048,
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+}
+PLAIN: dict[str, Any] = {
+    "block_out_channels": (128, 256, 384, 512),
+    "down_block_types": ("DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
+    "up_block_types": ("AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+    "attention_head_dim": 64,
+}
+UNSTATED: list[tuple[tuple[int, str], Callable[[], nn.Module]]] = [
+    (UNETS["instruct-pix2pix"], lambda: UNet2DConditionModel(in_channels=8, cross_attention_dim=768)),
+    (UNETS["sdxl-inpaint"], lambda: UNet2DConditionModel(in_channels=9, **SDXL)),
+    (UNETS["pixels"], lambda: UNet2DModel(in_channels=3, out_channels=3, **PLAIN)),
+    (AUTOENCODERS["KL_F4"], lambda: autoencoder(AutoencoderKL, (128, 256, 512), latent_channels=3)),
+    (AUTOENCODERS["KL_F32"], lambda: autoencoder(AutoencoderKL, (128, 128, 256, 256, 512, 512), 2, latent_channels=64)),
+    (AUTOENCODERS["VQ_F8_SMALL"], lambda: autoencoder(VQModel, (128, 256, 256, 512), 1, latent_channels=4, num_vq_embeddings=256)),
+    (AUTOENCODERS["VQ_F16"], lambda: autoencoder(VQModel, (128, 128, 256, 256, 512), 1, latent_channels=8, num_vq_embeddings=16384)),
+    (TEXT_ENCODERS["BERT_F4"], lambda: bert(d_model=640, encoder_ffn_dim=2560, encoder_layers=32)),
+    (
+        TEXT_ENCODERS["BERT_BOXES"],
+        lambda: bert(d_model=512, encoder_ffn_dim=2048, encoder_layers=16, vocab_size=8192, max_position_embeddings=92),
+    ),
+]
 
 
 def build(config: Config) -> nn.Module:
     """The network of a config, of which nothing but names and shapes exist."""
-    with torch.device("meta"):
+    with weightless():
         match config:
             case UNetConfig():
                 return UNet(config)
@@ -72,40 +141,77 @@ def build(config: Config) -> nn.Module:
                 return Autoencoder(config)
             case TextConfig():
                 return TextEncoder(config)
+            case BertConfig():
+                return BertEncoder(config)
 
 
-def fingerprint(network: nn.Module) -> tuple[int, str]:
+@cache
+def fingerprint(config: Config) -> tuple[int, str]:
+    return digest(build(config))
+
+
+def digest(network: nn.Module) -> tuple[int, str]:
     lines = sorted(f"{name} {tuple(tensor.shape)}" for name, tensor in network.state_dict().items())
     return parameters(network), hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
-def named(kind: type) -> dict[str, Config]:
-    return {name: value for name, value in vars(zoo).items() if isinstance(value, kind)}
+def named(*kinds: type) -> dict[str, Config]:
+    return {name: value for name, value in vars(zoo).items() if isinstance(value, kinds)}
 
 
 @pytest.mark.parametrize(("name", "spec"), zoo.ZOO.items())
 def test_unet(name: str, spec: ModelSpec) -> None:
-    assert fingerprint(build(spec.unet)) == UNETS[name]
+    assert fingerprint(spec.unet) == UNETS[name]
 
 
 @pytest.mark.parametrize(("name", "config"), named(AutoencoderConfig).items())
 def test_autoencoder(name: str, config: AutoencoderConfig) -> None:
-    assert fingerprint(build(config)) == AUTOENCODERS[name]
+    assert fingerprint(config) == AUTOENCODERS[name]
 
 
-@pytest.mark.parametrize(("name", "config"), named(TextConfig).items())
-def test_text_encoder(name: str, config: TextConfig) -> None:
-    assert fingerprint(build(config)) == TEXT_ENCODERS[name]
+@pytest.mark.parametrize(("name", "config"), named(TextConfig, BertConfig).items())
+def test_text_encoder(name: str, config: TextConfig | BertConfig) -> None:
+    assert fingerprint(config) == TEXT_ENCODERS[name]
+
+
+@pytest.mark.parametrize(("row", "build"), UNSTATED)
+def test_rows_that_nobody_states(row: tuple[int, str], build: Callable[[], nn.Module]) -> None:
+    with weightless():
+        assert digest(build()) == row
 
 
 def test_every_spec_is_in_the_zoo() -> None:
     assert set(named(ModelSpec).values()) == set(zoo.ZOO.values())
 
 
+def test_every_part_of_a_spec_has_a_row() -> None:
+    texts = {text for spec in zoo.ZOO.values() for text in (spec.text, spec.text_2) if text is not None}
+    assert texts <= set(named(TextConfig, BertConfig).values())
+    assert {spec.autoencoder for spec in zoo.ZOO.values()} <= set(named(AutoencoderConfig).values())
+
+
 @pytest.mark.parametrize("spec", zoo.ZOO.values(), ids=lambda spec: spec.name)
 def test_the_parts_of_a_spec_fit(spec: ModelSpec) -> None:
-    assert spec.autoencoder.latent_channels == spec.unet.out_channels
-    encoders = [text for text in (spec.text, spec.text_2) if text is not None]
-    if encoders:
-        assert sum(text.width for text in encoders) == spec.unet.context_width
+    latent = spec.autoencoder.latent_channels
+    assert latent == spec.unet.out_channels
+    widths = [part.width for part in (spec.text, spec.text_2, spec.label) if part is not None]
+    if widths:
+        assert sum(widths) == spec.unet.context_width
+    channels = {"mask": 1, "depth": 1, "low_res": 3, "masked_image": latent, "image": latent, "map": spec.map and spec.map.channels}
+    assert latent + sum(channels[name] for name in spec.concat) == spec.unet.in_channels
+    assert (spec.map is not None) == ("map" in spec.concat)
     assert all(side % spec.multiple == 0 for side in spec.size)
+
+
+def test_the_order_of_what_lies_beside_the_latent() -> None:
+    """Of the same channels, Stable Diffusion has the mask first, the latent diffusion paper last."""
+    assert {spec.concat for spec in (zoo.SD15_INPAINT, zoo.SD2_INPAINT, zoo.SDXL_INPAINT)} == {("mask", "masked_image")}
+    assert zoo.LDM_INPAINT.concat == ("masked_image", "mask")
+
+
+def test_attention_is_where_the_first_stages_were_trained_to_have_it() -> None:
+    """Published configurations name resolutions of a picture of 256 pixels."""
+    resolutions = {"KL_F16": {16}, "KL_F32": {16, 8}, "VQ_F8": {32}, "VQ_F8_SMALL": {32}, "VQ_F16": {16}}
+    for name, config in named(AutoencoderConfig).items():
+        found = {256 >> level for level, attends in enumerate(config.attention_levels) if attends}
+        assert found == resolutions.get(name, set())

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -92,6 +93,26 @@ def test_codes_are_what_is_decoded() -> None:
     codes = autoencoder.quantize(latent)
     assert not torch.equal(latent, codes)
     assert torch.equal(autoencoder.decode(latent), autoencoder.decode(codes))
+
+
+def test_without_blocks_latents_are_pixels() -> None:
+    """Bit for bit, and with nothing to learn."""
+    config = AutoencoderConfig(latent_channels=3, block_channels=(), attention_levels=(), latent_scale=1.0)
+    autoencoder, image = Autoencoder(config), torch.randn(2, 3, 5, 7)
+    assert config.identity and config.factor == 1 and not TINY.identity
+    assert autoencoder.state_dict() == {}
+    posterior = autoencoder.encode(image)
+    assert torch.equal(posterior.mode(), image)
+    assert torch.equal(posterior.sample(torch.randn_like(image)), image)
+    assert torch.equal(autoencoder.decode(image), image)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"latent_channels": 4}, {"latent_scale": 0.5}, {"codebook_size": 8}, {"patch_size": 2}, {"image_channels": 1}]
+)
+def test_without_blocks_nothing_else_can_be_set(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="latents are the pixels themselves"):
+        AutoencoderConfig(**{"latent_channels": 3, "block_channels": (), "attention_levels": (), "latent_scale": 1.0, **fields})
 
 
 @pytest.mark.parametrize("config", [TINY, QUANTISING, replace(TINY, attention_levels=(False, False, True), middle_attention=False)])

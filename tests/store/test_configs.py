@@ -7,22 +7,22 @@ from typing import Any
 
 import pytest
 
-from sumi.config import AutoencoderConfig, ModelSpec, ScheduleConfig, TextConfig, UNetConfig
+from sumi.config import AutoencoderConfig, BertConfig, LabelConfig, MapConfig, ModelSpec, ScheduleConfig, TextConfig, UNetConfig
 from sumi.errors import CheckpointError
 from sumi.models.zoo import SD2, SD15, SDXL, X4_UPSCALER, ZOO
 from sumi.store.configs import (
     amended,
     autoencoder_config,
     autoencoder_json,
+    bert_config,
+    bert_json,
     differences,
-    sampler_and_spacing,
-    schedule_config,
-    schedule_json,
     text_config,
     text_json,
     unet_config,
     unet_json,
 )
+from sumi.store.schedulers import sampler_and_spacing, schedule_config, schedule_json
 
 # As they stand in the published folders, without the fields that say nothing.
 PUBLISHED_UNETS: dict[str, tuple[dict[str, Any], UNetConfig]] = {
@@ -112,9 +112,11 @@ def test_every_variant_comes_back(name: str) -> None:
     spec = ZOO[name]
     assert unet_config(through_json(unet_json(spec.unet))) == spec.unet
     assert autoencoder_config(through_json(autoencoder_json(spec.autoencoder))) == spec.autoencoder
-    assert schedule_config(through_json(schedule_json(spec.schedule, spec.spacing))) == spec.schedule
+    assert schedule_config(through_json(schedule_json(spec.schedule, spec.spacing, spec.sampler))) == spec.schedule
     for text in (spec.text, spec.text_2):
-        if text is not None:
+        if isinstance(text, BertConfig):
+            assert bert_config(through_json(bert_json(text))) == text
+        elif text is not None:
             read = text_config(through_json(text_json(text)), text.eos_id, text.pad_id)
             assert replace(read, output_layer=text.output_layer, final_norm=text.final_norm) == text
 
@@ -183,6 +185,9 @@ def test_every_field_of_a_spec_comes_back() -> None:
         replace(SD15.autoencoder, latent_scale=1),
         replace(TextConfig(), output_layer=-2),
         replace(TextConfig(), projection_width=9),
+        LabelConfig(7),
+        MapConfig(9),
+        ("depth", "mask"),
         ScheduleConfig(prediction="x0"),
         (64, 96),
         7,
@@ -191,7 +196,7 @@ def test_every_field_of_a_spec_comes_back() -> None:
         "karras",
     )
     assert all(getattr(spec, field.name) != getattr(ModelSpec("sd15"), field.name) for field in fields(spec))
-    base = replace(SDXL, name="other")
+    base = replace(SDXL, name="other", label=LabelConfig(), map=MapConfig())
     assert amended(base, through_json(differences(spec, base))) == spec
     assert differences(spec, spec) == {}
     assert all(is_dataclass(getattr(spec, name)) for name in ("unet", "text_2"))

@@ -140,7 +140,8 @@ def test_diffusers_opens_the_networks(tmp_path: Path, name: str) -> None:
     out = theirs(x, t, **keywords).sample
     assert_agree(ours.unet(x, t, None if spec.unet.context_width is None else context, vector), out)
 
-    vae: Any = getattr(diffusers, index["vae"][1]).from_pretrained(tmp_path, subfolder="vae")
+    folder = "vqvae" if "vqvae" in index else "vae"
+    vae: Any = getattr(diffusers, index[folder][1]).from_pretrained(tmp_path, subfolder=folder)
     image, patch = torch.rand(1, 3, 8, 8) * 2 - 1, spec.autoencoder.patch_size
     encoded = vae.encode(F.pixel_unshuffle(image, patch))
     latent = encoded.latents if spec.autoencoder.codebook_size else encoded.latent_dist.mean
@@ -198,9 +199,9 @@ def test_a_folder_of_diffusers_opens_here(tmp_path: Path, name: str) -> None:
     spec, found = read_folder(theirs)
     assert same_weights(parts(name), found)
     expected = SPECS[name]
-    # Their files do not say these.
-    assert spec == replace(expected, name="theirs", steps=50, guidance=7.5, sampler="ddim", spacing=spec.spacing)
-    assert spec.spacing == ("leading" if expected.spacing == "karras" else expected.spacing)
+    # Their files do not say these; and all their schedulers but one end at 0.
+    schedule = replace(expected.schedule, final_sigma_zero=expected.schedule.final_sigma_zero or expected.sampler != "ddim")
+    assert spec == replace(expected, name="theirs", steps=50, guidance=7.5, schedule=schedule)
 
 
 def rename(path: Path, new: Callable[[str], str]) -> None:
@@ -251,7 +252,7 @@ def test_shards_and_variants_open(sd1: Path) -> None:
         read_folder(sd1)
 
 
-@pytest.mark.parametrize("name", ["../secret.safetensors", "/etc/secret.safetensors", "..", "a/b.safetensors", "x.bin", 3, None])
+@pytest.mark.parametrize("name", ["../secret.safetensors", "/etc/secret.safetensors", "..", "a/b.safetensors", "x.txt", 3, None])
 def test_an_index_may_not_lead_out_of_the_folder(sd1: Path, name: object) -> None:
     file = sd1 / "unet" / "diffusion_pytorch_model.safetensors"
     shutil.copy(file, sd1 / "secret.safetensors")
@@ -266,9 +267,10 @@ def test_only_the_second_text_encoder(tmp_path: Path) -> None:
     spec = replace(SPECS["sdxl"], text=SPECS["sdxl"].text_2, text_2=None)
     both = parts("sdxl")
     write_folder(tmp_path, spec, replace(both, text_encoders=both.text_encoders[1:], tokenizers=both.tokenizers[1:]))
-    for part in ("text_encoder", "tokenizer"):
-        (tmp_path / part).rename(tmp_path / f"{part}_2")
-    edit(tmp_path / "model_index.json", text_encoder=[None, None], text_encoder_2=["transformers", "CLIPTextModelWithProjection"])
+    assert not (tmp_path / "text_encoder").exists() and (tmp_path / "tokenizer_2").is_dir()
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    assert index["text_encoder"] == [None, None] and index["text_encoder_2"] == ["transformers", "CLIPTextModelWithProjection"]
+    assert index["_class_name"] == "StableDiffusionXLImg2ImgPipeline" and index["requires_aesthetics_score"]
     assert read_folder(tmp_path)[0] == spec
 
 
@@ -277,7 +279,7 @@ def test_parts_are_read_alone(tmp_path: Path, name: str) -> None:
     write_folder(tmp_path, SPECS[name], parts(name))
     found = Parts(
         read_unet(tmp_path / "unet"),
-        read_autoencoder(tmp_path / "vae"),
+        read_autoencoder(tmp_path / ("vqvae" if name == "faces" else "vae")),
         tuple(read_text_encoder(tmp_path / f"text_encoder{suffix}") for suffix in ("", "_2")[: len(parts(name).text_encoders)]),
     )
     assert [module.config for module in modules(found)] == [module.config for module in modules(parts(name))]
@@ -317,10 +319,6 @@ def remove(path: str) -> Callable[[Path], None]:
     return lambda folder: (folder / path).unlink() if (folder / path).is_file() else shutil.rmtree(folder / path)
 
 
-def pickled(folder: Path) -> None:
-    (folder / "unet" / "diffusion_pytorch_model.safetensors").rename(folder / "unet" / "diffusion_pytorch_model.bin")
-
-
 def misnamed(folder: Path) -> None:
     torch.save({"a": torch.ones(1)}, folder / "vae" / "diffusion_pytorch_model.safetensors")
 
@@ -329,13 +327,12 @@ UNET_FILE, UNET_CONFIG = "unet/diffusion_pytorch_model.safetensors", "unet/confi
 DAMAGE = {
     "no folder": (remove("."), "model_index.json is missing"),
     "no index": (remove("model_index.json"), "model_index.json is missing"),
-    "no weights": (remove(UNET_FILE), f"{UNET_FILE} is missing"),
+    "no weights": (remove(UNET_FILE), "unet has no weights (diffusion_pytorch_model.safetensors)"),
     "no config": (remove(UNET_CONFIG), f"{UNET_CONFIG} is missing"),
     "no scheduler": (remove("scheduler"), "scheduler_config.json is missing"),
     "no text encoder": (remove("text_encoder"), "text_encoder/config.json is missing"),
     "no tokenizer": (remove("tokenizer"), "tokenizer.json is missing"),
-    "a pickle": (pickled, "diffusion_pytorch_model.bin is a PyTorch pickle"),
-    "a pickle by another name": (misnamed, "vae/diffusion_pytorch_model.safetensors is a PyTorch pickle"),
+    "weights of something else": (misnamed, "its vae, does not fit the model: 154 missing"),
     "weights cut": (cut(UNET_FILE, 5000), f"{UNET_FILE} is"),
     "config cut": (cut(UNET_CONFIG, 40), f"{UNET_CONFIG} is damaged"),
     "config without a field": (damage_json(UNET_CONFIG, in_channels=...), "in_channels"),
@@ -343,7 +340,7 @@ DAMAGE = {
     "more layers than weights": (damage_json(UNET_CONFIG, layers_per_block=2), "missing: "),
     "no channels": (damage_json(UNET_CONFIG, block_out_channels=[]), UNET_CONFIG),
     "zero channels": (damage_json(UNET_CONFIG, block_out_channels=[0, 0]), UNET_CONFIG),
-    "groups that do not divide": (damage_json(UNET_CONFIG, norm_num_groups=7), UNET_CONFIG),
+    "groups that do not divide": (damage_json(UNET_CONFIG, norm_num_groups=7), "describes no network that there can be (num_channels"),
     "no groups": (damage_json(UNET_CONFIG, norm_num_groups=0), UNET_CONFIG),
     "no heads": (damage_json(UNET_CONFIG, attention_head_dim=[0, 0]), UNET_CONFIG),
     "negative width": (damage_json(UNET_CONFIG, cross_attention_dim=-1), UNET_CONFIG),
@@ -375,7 +372,7 @@ def test_a_folder_of_ours_is_replaced_another_is_not(tmp_path: Path, sd1: Path) 
     (sd1 / "stray.txt").write_text("x")
     write_folder(sd1, SPECS["faces"], parts("faces"))
     assert read_spec(sd1) == SPECS["faces"]
-    assert sorted(file.name for file in sd1.iterdir()) == ["model_index.json", "scheduler", "unet", "vae"]
+    assert sorted(file.name for file in sd1.iterdir()) == ["model_index.json", "scheduler", "unet", "vqvae"]
     (tmp_path / "home").mkdir()
     write_folder(tmp_path / "home", SPECS["faces"], parts("faces"))  # empty: nothing to lose
     (sd1 / "model_index.json").unlink()

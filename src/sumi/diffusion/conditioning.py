@@ -33,6 +33,25 @@ class Conditioning:
                 joined[field.name] = torch.cat(filled)
         return Conditioning(**joined)
 
+    def beside(self, *others: "Conditioning") -> "Conditioning":
+        """Joins what is said of the same samples: tokens' vectors and vectors in width, channels behind one another."""
+        joined: dict[str, Tensor] = {}
+        for name, dim in (("context", 2), ("concat", 1), ("vector", 1)):
+            filled = [slot for part in (self, *others) if (slot := getattr(part, name)) is not None]
+            if filled:
+                joined[name] = torch.cat(filled, dim) if len(filled) > 1 else filled[0]
+        return Conditioning(**joined)
+
+    def to(self, device: torch.device) -> "Conditioning":
+        """The same on another device."""
+        slots = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Conditioning(**{name: None if slot is None else slot.to(device) for name, slot in slots.items()})
+
+    def equals(self, other: "Conditioning") -> bool:
+        """Whether the UNet is told the very same."""
+        pairs = [(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)]
+        return all(one is two if one is None or two is None else torch.equal(one, two) for one, two in pairs)
+
     def repeat(self, n: int) -> "Conditioning":
         """The whole batch n times: [a, b] becomes [a, b, a, b, ...]."""
         return self.cat(*[self] * (n - 1))

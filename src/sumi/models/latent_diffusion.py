@@ -1,22 +1,47 @@
 """Latent diffusion (Rombach et al. 2022): the parts put together.
 
-Legend: B batch, C latent channels, h w latent height and width, H W picture height and width.
+Legend: B batch, C latent channels, h w latent height and width, H W picture height and width, E width of CLIP's embedding.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from sumi.config import ModelSpec
+from sumi.config import Concat, ModelSpec
 from sumi.diffusion.conditioning import Conditioning
 from sumi.diffusion.denoiser import Denoiser
+from sumi.diffusion.noise import Noise
 from sumi.diffusion.schedule import Schedule
-from sumi.models.embedders import Prompt
+from sumi.errors import RequestError
+from sumi.models.channels import Depth, LowRes, Mask, MaskedImage, NoisyLowRes, Segmentation, Source
+from sumi.models.embedders import ImageEmbedding, Label, Prompt, sizes
 from sumi.nets.autoencoder import Autoencoder
 from sumi.nets.unet import UNet
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a batch of pictures is made from beside words; a model takes those that its spec names."""
+
+    image: Float[Tensor, "B 3 H W"] | None = None
+    """In [-1, 1]: the picture to fill in or to change, or, as large as the latent, to enlarge."""
+    mask: Float[Tensor, "B 1 H W"] | None = None
+    """1 where the picture is to be made anew."""
+    depth: Float[Tensor, "B 1 _ _"] | None = None
+    """Of any size and unit, larger nearer to the eye."""
+    map: Int[Tensor, "B H W"] | None = None
+    """The number of the class that each pixel is of."""
+    labels: Int[Tensor, " B"] | None = None
+    embedding: Float[Tensor, "B E"] | None = None
+    """CLIP's, of the picture to make more like."""
+    level: int | None = None
+    """How much noise hides the details of a picture to enlarge, or of an embedding; None: as much as is usual."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,14 +54,52 @@ class LatentDiffusion:
     prompt: Prompt | None
     """None: the model takes no text."""
     schedule: Schedule
+    label: Label | None = None
+    segmentation: Segmentation | None = None
+    image_embedding: ImageEmbedding | None = None
 
     @property
     def device(self) -> torch.device:
         return self.unet.conv_in.weight.device
 
-    def encode(self, texts: Sequence[str]) -> Conditioning:
-        """What the UNet is told of each text; nothing, if the model takes no text."""
-        return Conditioning() if self.prompt is None else self.prompt(texts)
+    def encode(self, texts: Sequence[str], size: tuple[int, int] | None = None, *, away: bool = False) -> Conditioning:
+        """What the UNet is told of each text; nothing, if the model takes no text.
+
+        `size`, in pixels, is the pictures' height and width, by default the model's own, of which some models are told, too.
+        `away`: to be what guidance leads away from.
+        """
+        if self.prompt is None:
+            return Conditioning()
+        told = self.prompt.away(texts) if away else self.prompt(texts)
+        if (embedder := sizes(self.spec)) is None:
+            return told
+        told_size = (embedder.null if away else embedder)(size or self.spec.size, len(texts))
+        return told.to(self.device).beside(told_size.to(self.device))
+
+    def conditions(
+        self,
+        texts: Sequence[str],
+        inputs: Inputs,
+        noise: Noise,
+        *,
+        negative: Sequence[str] | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> tuple[Conditioning, Conditioning]:
+        """All that the UNet is told of each picture of a batch: what guidance leads to, and what it leads away from.
+
+        `noise` is the pictures' own; draws for their sampling are left alone. RequestError for an input that is missing.
+        """
+        count = len(texts)
+        given, away = self.encode(texts, size), self.encode(negative or [""] * count, size, away=True)
+        if self.label is not None:
+            given, away = given.beside(self.label(self._needed(inputs.labels, "a label"))), away.beside(self.label.null(count))
+        if self.image_embedding is not None:
+            embedding = self._needed(inputs.embedding, "the embedding of a picture").to(self.device)
+            given = given.beside(self.image_embedding(embedding, noise, inputs.level))
+            away = away.beside(self.image_embedding.null(count).to(self.device))
+        channels = Conditioning().beside(*(self._channels(name, inputs, noise, size or self.spec.size) for name in self.spec.concat))
+        channels = channels.to(self.device)
+        return given.beside(channels), away.beside(channels)
 
     def denoiser(self) -> Denoiser:
         """(x, sigma, conditioning) -> x0, in float32, whatever the UNet's precision."""
@@ -48,8 +111,36 @@ class LatentDiffusion:
 
     def decode(self, latent: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
         """Pictures in [-1, 1], unclamped."""
-        weight = self.autoencoder.post_quant_conv.weight
-        return self.autoencoder.decode(latent.to(weight.device, weight.dtype)).float()
+        # An autoencoder for which pixels are latents has no parameters.
+        return self.autoencoder.decode(latent.to(next(self.autoencoder.parameters(), latent))).float()
+
+    def _channels(self, name: Concat, inputs: Inputs, noise: Noise, size: tuple[int, int]) -> Conditioning:
+        """One entry of `spec.concat`."""
+        concat, (_, height, width) = self.spec.concat, self.latent_shape(*size)
+        # The latent diffusion paper's inpainting differs from Stable Diffusion's in more than this, but is known by it.
+        paper = name in ("mask", "masked_image") and concat.index("masked_image") < concat.index("mask")
+        match name:
+            case "mask":
+                return Mask(signed=paper)(self._needed(inputs.mask, "a mask"), (height, width))
+            case "masked_image":
+                image, mask = self._needed(inputs.image, "a picture"), self._needed(inputs.mask, "a mask")
+                return MaskedImage(self.autoencoder, black=paper)(image, mask, noise)
+            case "image":
+                return Source(self.autoencoder)(self._needed(inputs.image, "a picture"))
+            case "low_res":
+                image = self._needed(inputs.image, "a picture")
+                return LowRes()(image) if self.spec.unet.label_classes is None else NoisyLowRes()(image, noise, inputs.level)
+            case "depth":
+                return Depth()(self._needed(inputs.depth, "a depth map"), (height, width))
+            case "map":
+                segmentation = self.segmentation
+                assert segmentation is not None
+                return segmentation(self._needed(inputs.map, "a map of classes"))
+
+    def _needed(self, value: T | None, what: str) -> T:
+        if value is None:
+            raise RequestError(f"{self.spec.name} needs {what}: give it one")
+        return value
 
     def _predict(self, x: Tensor, t: Tensor, context: Tensor | None, vector: Tensor | None) -> Tensor:
         dtype = self.unet.conv_in.weight.dtype

@@ -115,7 +115,7 @@ def batch_size(spec: ModelSpec, height: int, width: int, weight: Tensor) -> int:
     """
     pixels = height * width
     unet = 24 * 2 * (pixels // spec.factor**2) * spec.unet.block_channels[0]
-    decoder = 6 * pixels * spec.autoencoder.block_channels[0]
+    decoder = 0 if spec.autoencoder.identity else 6 * pixels * spec.autoencoder.block_channels[0]
     memory, useful = (torch.cuda.mem_get_info(weight.device)[0] // 4, 64) if weight.is_cuda else (1 << 28, 16)
     return max(1, min(useful, memory // (max(unet, decoder) * weight.element_size())))
 

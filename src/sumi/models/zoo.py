@@ -7,7 +7,7 @@ one `replace` here and one row there.
 
 from dataclasses import replace
 
-from sumi.config import AutoencoderConfig, ModelSpec, ScheduleConfig, TextConfig, UNetConfig
+from sumi.config import AutoencoderConfig, BertConfig, LabelConfig, MapConfig, ModelSpec, ScheduleConfig, TextConfig, UNetConfig
 
 # Text encoders
 
@@ -28,30 +28,50 @@ OPENCLIP_BIGG = TextConfig(
     pad_id=0,
 )
 """OpenCLIP's ViT-bigG/14, as Stable Diffusion XL reads it."""
+BERT = BertConfig()
+"""Of the latent diffusion paper's large text model."""
+BERT_F4 = replace(BERT, width=640)
+"""Of its smaller one."""
+BERT_BOXES = BertConfig(vocab_size=8192, length=92, width=512, layers=16)
+"""Reads where things are: tokens of boxes and their classes."""
 
 # Autoencoders, named by kind and factor
 
 KL_F8 = AutoencoderConfig()
 KL_F8_XL = replace(KL_F8, latent_scale=0.13025)
-KL_F4 = AutoencoderConfig(block_channels=(128, 256, 512), attention_levels=(False,) * 3, latent_scale=0.08333)
-"""Of the x4-upscaler."""
+KL_F8_UNSCALED = replace(KL_F8, latent_scale=1.0)
+"""Of LSUN churches, whose file holds the scale it was trained with beside the weights, as `scale_factor`."""
+KL_F4 = AutoencoderConfig(latent_channels=3, block_channels=(128, 256, 512), attention_levels=(False,) * 3, latent_scale=1.0)
+KL_F4_UPSCALER = replace(KL_F4, latent_channels=4, latent_scale=0.08333)
 KL_F16 = AutoencoderConfig(
     latent_channels=16,
     block_channels=(128, 128, 256, 256, 512),
     attention_levels=(False, False, False, False, True),
     latent_scale=0.22765929,
 )
-"""Of retrieval-augmented diffusion."""
-VQ_F4 = replace(KL_F4, latent_channels=3, latent_scale=1.0, codebook_size=8192)
+"""Scaled as in retrieval-augmented diffusion."""
+KL_F32 = AutoencoderConfig(
+    latent_channels=64,
+    block_channels=(128, 128, 256, 256, 512, 512),
+    attention_levels=(False, False, False, False, True, True),
+    latent_scale=1.0,
+)
+VQ_F4 = replace(KL_F4, codebook_size=8192)
 VQ_F4_PLAIN = replace(VQ_F4, middle_attention=False)
 VQ_F8 = AutoencoderConfig(
     block_channels=(128, 256, 256, 512), attention_levels=(False, False, False, True), latent_scale=1.0, codebook_size=16384
 )
+VQ_F8_SMALL = replace(VQ_F8, codebook_size=256)
+VQ_F16 = replace(KL_F16, latent_channels=8, latent_scale=1.0, codebook_size=16384)
+IDENTITY = AutoencoderConfig(latent_channels=3, block_channels=(), attention_levels=(), latent_scale=1.0)
+"""Latents are pixels."""
 
 # Stable Diffusion
 
 SD15 = ModelSpec("sd15")
-SD15_INPAINT = replace(SD15, name="sd15-inpaint", unet=replace(SD15.unet, in_channels=9))
+SD15_INPAINT = replace(SD15, name="sd15-inpaint", unet=replace(SD15.unet, in_channels=9), concat=("mask", "masked_image"))
+INSTRUCT_PIX2PIX = replace(SD15, name="instruct-pix2pix", unet=replace(SD15.unet, in_channels=8), concat=("image",), steps=100)
+"""Edits a picture as it is told to (Brooks et al. 2023)."""
 
 SD2 = replace(
     SD15,
@@ -61,8 +81,8 @@ SD2 = replace(
     guidance=9.0,
 )
 SD2_V = replace(SD2, name="sd2-v", schedule=replace(SD2.schedule, prediction="v"), size=(768, 768))
-SD2_INPAINT = replace(SD2, name="sd2-inpaint", unet=replace(SD2.unet, in_channels=9), guidance=7.5)
-SD2_DEPTH = replace(SD2, name="sd2-depth", unet=replace(SD2.unet, in_channels=5))
+SD2_INPAINT = replace(SD2, name="sd2-inpaint", unet=replace(SD2.unet, in_channels=9), concat=("mask", "masked_image"), guidance=7.5)
+SD2_DEPTH = replace(SD2, name="sd2-depth", unet=replace(SD2.unet, in_channels=5), concat=("depth",))
 SD2_UNCLIP_H = replace(SD2_V, name="sd2-unclip-h", unet=replace(SD2.unet, vector_width=2048, vector_name="class_embedding"))
 SD2_UNCLIP_L = replace(SD2_V, name="sd2-unclip-l", unet=replace(SD2.unet, vector_width=1536, vector_name="class_embedding"))
 SD_TURBO = replace(
@@ -86,8 +106,9 @@ X4_UPSCALER = ModelSpec(
         linear_projection=True,
         label_classes=1000,
     ),
-    autoencoder=KL_F4,
+    autoencoder=KL_F4_UPSCALER,
     text=OPENCLIP_H,
+    concat=("low_res",),
     schedule=ScheduleConfig(start=0.0001, end=0.02, prediction="v"),
     steps=75,
     guidance=9.0,
@@ -114,6 +135,7 @@ SDXL = ModelSpec(
     guidance=5.0,
     sampler="euler",
 )
+SDXL_INPAINT = replace(SDXL, name="sdxl-inpaint", unet=replace(SDXL.unet, in_channels=9), concat=("mask", "masked_image"), guidance=7.5)
 SDXL_REFINER = replace(
     SDXL,
     name="sdxl-refiner",
@@ -133,7 +155,7 @@ SDXL_TURBO = replace(SDXL, name="sdxl-turbo", size=(512, 512), steps=1, guidance
 
 # The latent diffusion paper
 
-LDM_TEXT = replace(SD15, name="ldm-text", unet=replace(SD15.unet, context_width=1280), text=None, size=(256, 256), guidance=5.0)
+LDM_TEXT = replace(SD15, name="ldm-text", unet=replace(SD15.unet, context_width=1280), text=BERT, size=(256, 256), guidance=5.0)
 
 LDM_FACES = ModelSpec(
     "ldm-faces",
@@ -165,7 +187,7 @@ LDM_CHURCHES = replace(
         scale_shift=True,
         residual_resampling=True,
     ),
-    autoencoder=KL_F8,
+    autoencoder=KL_F8_UNSCALED,
     schedule=ScheduleConfig(start=0.0015, end=0.0155),
 )
 
@@ -173,10 +195,11 @@ LDM_IMAGENET = replace(
     LDM_FACES,
     name="ldm-imagenet",
     unet=replace(LDM_FACES.unet, block_channels=(192, 384, 576, 960), heads=1, head_width=None, context_width=512),
+    label=LabelConfig(classes=1001),
     steps=20,
     guidance=3.0,
 )
-"""ImageNet by class label, guided (cin256-v2)."""
+"""ImageNet by class label, guided (cin256-v2): label 1000 means no label."""
 LDM_IMAGENET_F8 = replace(
     LDM_IMAGENET,
     name="ldm-imagenet-f8",
@@ -189,14 +212,21 @@ LDM_IMAGENET_F8 = replace(
         context_width=512,
     ),
     autoencoder=VQ_F8,
+    label=LabelConfig(classes=1000),
     steps=50,
     guidance=1.0,
 )
-LDM_TEXT_F4 = replace(LDM_FACES, name="ldm-text-f4", unet=replace(LDM_FACES.unet, block_channels=(192, 384, 576, 960), context_width=640))
+LDM_TEXT_F4 = replace(
+    LDM_FACES,
+    name="ldm-text-f4",
+    unet=replace(LDM_FACES.unet, block_channels=(192, 384, 576, 960), context_width=640),
+    text=BERT_F4,
+)
 LDM_LAYOUT = replace(
     LDM_FACES,
     name="ldm-layout",
     unet=replace(LDM_FACES.unet, block_channels=(128, 256, 384, 512), attention_depth=(0, 3, 3, 3), middle_depth=3, context_width=512),
+    text=BERT_BOXES,
     schedule=ScheduleConfig(start=0.0015, end=0.0205),
 )
 LDM_INPAINT = replace(
@@ -211,6 +241,7 @@ LDM_INPAINT = replace(
         residual_resampling=True,
     ),
     autoencoder=VQ_F4_PLAIN,
+    concat=("masked_image", "mask"),
     schedule=ScheduleConfig(start=0.0015, end=0.0205),
 )
 LDM_SEMANTIC = replace(
@@ -225,12 +256,15 @@ LDM_SEMANTIC = replace(
         cross_only=(False,) * 3,
         context_width=None,
     ),
+    map=MapConfig(),
+    concat=("map",),
     schedule=ScheduleConfig(start=0.0015, end=0.0205),
 )
 LDM_SUPERRES = replace(
     LDM_FACES,
     name="ldm-superres",
     unet=replace(LDM_FACES.unet, in_channels=6, block_channels=(160, 320, 320, 640), attention_depth=(0, 0, 0, 1)),
+    concat=("low_res",),
     schedule=ScheduleConfig(start=0.0015, end=0.0155),
     steps=100,
 )
@@ -245,11 +279,31 @@ RDM = replace(
 )
 """Retrieval-augmented diffusion (Blattmann et al. 2022): CLIP embeddings of neighbours are the context."""
 
+PIXELS = ModelSpec(
+    "pixels",
+    unet=UNetConfig(
+        in_channels=3,
+        out_channels=3,
+        block_channels=(128, 256, 384, 512),
+        attention_depth=(0, 0, 1, 1),
+        heads=None,
+        head_width=64,
+        context_width=None,
+    ),
+    autoencoder=IDENTITY,
+    text=None,
+    schedule=ScheduleConfig(kind="linear", start=0.0001, end=0.02),
+    size=(64, 64),
+    guidance=1.0,
+)
+"""Diffusion in pixel space (Ho et al. 2020, whose schedule it has): latent diffusion whose first stage changes nothing."""
+
 ZOO: dict[str, ModelSpec] = {
     spec.name: spec
     for spec in (
         SD15,
         SD15_INPAINT,
+        INSTRUCT_PIX2PIX,
         SD2,
         SD2_V,
         SD2_INPAINT,
@@ -259,6 +313,7 @@ ZOO: dict[str, ModelSpec] = {
         SD_TURBO,
         X4_UPSCALER,
         SDXL,
+        SDXL_INPAINT,
         SDXL_REFINER,
         SDXL_TURBO,
         LDM_TEXT,
@@ -272,6 +327,7 @@ ZOO: dict[str, ModelSpec] = {
         LDM_SEMANTIC,
         LDM_SUPERRES,
         RDM,
+        PIXELS,
     )
 }
 """The specs by name."""

@@ -156,12 +156,14 @@ class Codebook(nn.Module):
 class Autoencoder(nn.Module):
     """Pictures in [-1, 1] to latents and back, KL-regularised or vector-quantised (`codebook_size`).
 
-    A picture's sides must be multiples of `config.factor`.
+    A picture's sides must be multiples of `config.factor`. Without blocks nothing is learnt: latents are pixels.
     """
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         self.config = config
+        if config.identity:
+            return
         channels = config.latent_channels
         moments = channels if config.codebook_size is not None else 2 * channels
         self.encoder = Encoder(config, moments)
@@ -172,6 +174,8 @@ class Autoencoder(nn.Module):
 
     def encode(self, image: Float[Tensor, "B C H W"]) -> Posterior:
         """The posterior over latents. A vector-quantising autoencoder gives the latent before quantisation, with no spread."""
+        if self.config.identity:
+            return Posterior(image, torch.full_like(image, -torch.inf), self.config.latent_scale)
         moments = self.quant_conv(self.encoder(image))
         if self.quantize is not None:
             return Posterior(moments, torch.full_like(moments, -torch.inf), self.config.latent_scale)
@@ -180,6 +184,8 @@ class Autoencoder(nn.Module):
 
     def decode(self, latent: Float[Tensor, "B Z h w"]) -> Float[Tensor, "B C H W"]:
         """The picture of a scaled latent; quantised first where there is a codebook."""
+        if self.config.identity:
+            return latent
         latent = latent / self.config.latent_scale
         if self.quantize is not None:
             latent = self.quantize(latent)

@@ -1,7 +1,7 @@
 """Weights in files: read safely, written whole or not at all.
 
-Only safetensors is read, which holds numbers and nothing that runs. Published checkpoints also come as PyTorch pickles,
-which run code when opened: they are refused.
+What is written is safetensors, which holds numbers and nothing that runs. What is read may also be a PyTorch checkpoint:
+`pickles` takes the numbers out of it and leaves the program in it alone.
 """
 
 import json
@@ -10,6 +10,8 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,34 +21,68 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sumi.errors import CheckpointError, OutputError
+from sumi.store import pickles
+from sumi.store.pickles import Form
 
 # Far above any model of the family (SDXL in training: 10,000 tensors, 1 MB); a file that says more is made to waste time.
 MAX_TENSORS = 20_000
 MAX_HEADER = 1 << 24
+MAX_NAME = 1000
+MAX_SIDE = 1 << 40
+
+# The kinds of numbers: what safetensors calls them, what PyTorch does, and their bytes.
+KINDS = {
+    "F64": ("float64", 8), "F32": ("float32", 4), "F16": ("float16", 2), "BF16": ("bfloat16", 2),
+    "F8_E4M3": ("float8_e4m3fn", 1), "F8_E5M2": ("float8_e5m2", 1), "C64": ("complex64", 8),
+    "I64": ("int64", 8), "I32": ("int32", 4), "I16": ("int16", 2), "I8": ("int8", 1),
+    "U64": ("uint64", 8), "U32": ("uint32", 4), "U16": ("uint16", 2), "U8": ("uint8", 1), "BOOL": ("bool", 1),
+}  # fmt: skip
 
 PICKLE = "is a PyTorch pickle, which can run code when it is opened: use the .safetensors file of the same model"
 # What is found where weights should be, by its first bytes.
 IMPOSTORS = {
-    b"PK\x03\x04": PICKLE,
-    b"\x80\x02": PICKLE,
+    b"PK\x03\x04": "is a zip without weights in it: unpack it, or download the file itself",
     b"version http": "is a Git LFS pointer, not the weights: run `git lfs pull` where it came from",
     b"<": "is a web page, not the weights: download the file itself",
 }
 
 
+@dataclass(frozen=True)
+class _Header:
+    """What a safetensors file says before its numbers."""
+
+    forms: dict[str, Form]
+    metadata: dict[str, str]
+
+
 def load(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, mapped from disk: pages are read when they are used, writes do not reach the file.
+    """The tensors of a safetensors file or of a PyTorch checkpoint, which is told by what is in it.
+
+    They are mapped from disk: pages are read when they are used, writes do not reach the file. Those of a PyTorch checkpoint
+    are called by their paths, as in `pickles.read`.
 
     CheckpointError, in one line with the file's name, if it is missing, cut short, damaged or something else.
     """
-    with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    if pickles.is_pickle(path):
+        return pickles.read(path)[0]
+    names = _header(path).forms
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, OverflowError, AttributeError) as error:
+        raise CheckpointError(f"{path} is damaged ({_line(error)}): download or copy it again") from error
+
+
+def describe(path: Path) -> dict[str, Form]:
+    """What `load` would give, without reading any numbers: the kind ("float32", "bfloat16", ...) and the shape of each tensor."""
+    return pickles.describe(path) if pickles.is_pickle(path) else _header(path).forms
 
 
 def metadata(path: Path) -> dict[str, str]:
-    """The text that was saved beside the tensors."""
-    with _opened(path) as file:
-        return dict(file.metadata() or {})
+    """The text that was saved beside the tensors; of a PyTorch checkpoint, the numbers and short texts at its top."""
+    if pickles.is_pickle(path):
+        return {name: str(value) for name, value in pickles.values(path).items()}
+    return _header(path).metadata
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], where: str, dtype: torch.dtype = torch.float32) -> None:
@@ -140,19 +176,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """A safetensors file, open; whatever is wrong with it is a CheckpointError."""
-    _check_header(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, OverflowError, AttributeError) as error:
-        raise CheckpointError(f"{path} is damaged ({_line(error)}): download or copy it again") from error
-
-
-def _check_header(path: Path) -> None:
-    """The checks that the library leaves out: what it is, a sane size, no name twice."""
+def _header(path: Path) -> _Header:
+    """The header of a safetensors file, all of it checked; CheckpointError as `load`."""
     try:
         if not path.is_file():  # a pipe would hang
             raise CheckpointError(f"{path} is {'not a file' if path.exists() else 'missing'}: check the path, or download it again")
@@ -163,13 +188,44 @@ def _check_header(path: Path) -> None:
                 kinds = (kind for magic, kind in IMPOSTORS.items() if start.lstrip().startswith(magic))
                 raise CheckpointError(f"{path} {next(kinds, 'is cut short or is not safetensors: download or copy it again')}")
             file.seek(8)
-            header = json.loads(file.read(length), object_pairs_hook=_unique)
+            return _parsed(json.loads(file.read(length), object_pairs_hook=_unique), size - 8 - length)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged ({_line(error)}): download or copy it again") from error
+
+
+def _parsed(header: Any, size: int) -> _Header:
+    """ValueError unless the header is a table of tensors that lie one after the other and fill the `size` bytes that follow."""
     if not isinstance(header, dict) or len(header) > MAX_TENSORS:
-        raise CheckpointError(f"{path} is damaged (its header is not a table of tensors): download or copy it again")
+        raise ValueError("its header is not a table of tensors")
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise ValueError("its metadata is not text")
+    forms, ranges = {}, []
+    for name, entry in header.items():
+        if len(name) > MAX_NAME or not name.isprintable():
+            raise ValueError(f"a tensor in it is called {name[:80]!a}")
+        match entry:
+            case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [start, end]} if len(entry) == 3 and dtype in KINDS:
+                pass
+            case _:
+                raise ValueError(f"the header makes no sense of {name[:80]}")
+        kind, item = KINDS[dtype]
+        if not all(type(number) is int and 0 <= number <= MAX_SIDE for number in (start, end, *shape)) or len(shape) > 64:
+            raise ValueError(f"{name[:80]} has an impossible shape or place")
+        if prod(shape) * item != end - start:
+            raise ValueError(f"{name[:80]} is of another size than its shape")
+        forms[name] = (kind, tuple(shape))
+        ranges.append((start, end))
+    at = 0
+    for start, end in sorted(ranges):
+        if start != at:
+            raise ValueError("its tensors do not lie one after the other")
+        at = end
+    if at != size:
+        raise ValueError(f"its tensors take {at} bytes and there are {size}")
+    return _Header(forms, metadata)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

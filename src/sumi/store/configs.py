@@ -11,11 +11,11 @@ from dataclasses import fields, is_dataclass, replace
 from types import UnionType
 from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from sumi.config import AutoencoderConfig, ModelSpec, ScheduleConfig, TextConfig, UNetConfig
+from sumi.config import AutoencoderConfig, BertConfig, LabelConfig, MapConfig, ModelSpec, ScheduleConfig, TextConfig, UNetConfig
 from sumi.errors import CheckpointError
 
 Json: TypeAlias = dict[str, Any]
-Config = TypeVar("Config", UNetConfig, AutoencoderConfig, TextConfig, ScheduleConfig, ModelSpec)
+Config = TypeVar("Config", UNetConfig, AutoencoderConfig, TextConfig, BertConfig, LabelConfig, MapConfig, ScheduleConfig, ModelSpec)
 
 # What every model of the family has in common. The first value is what diffusers takes a missing field for.
 Fixed: TypeAlias = Mapping[str, tuple[object, ...]]
@@ -64,20 +64,8 @@ AUTOENCODER: Fixed = {
     "norm_type": ("group",),
     "lookup_from_codebook": (False,),
 }
+BERT: Fixed = {"model_type": ("ldmbert",), "activation_function": ("gelu",), "scale_embedding": (False,)}
 TEXT: Fixed = {"layer_norm_eps": (1e-5,), "model_type": ("clip_text_model",)}
-SCHEDULE: Fixed = {"trained_betas": (None,), "thresholding": (False,)}
-
-BETAS = {"scaled_linear": "scaled_linear", "linear": "linear", "cosine": "squaredcos_cap_v2"}
-PREDICTIONS = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
-SAMPLERS = {
-    "DDIMScheduler": "ddim",
-    "PNDMScheduler": "ddim",
-    "DDPMScheduler": "ddpm",
-    "EulerDiscreteScheduler": "euler",
-    "EulerAncestralDiscreteScheduler": "euler_ancestral",
-    "HeunDiscreteScheduler": "heun",
-    "DPMSolverMultistepScheduler": "dpmpp_2m",
-}
 # Sizes above these describe no model; they are there to use up the memory or the day of whoever opens the folder.
 MAX_NUMBER, MAX_REPEATS = 1 << 20, 128
 MIN_NUMBER = {"attention_depth": 0, "middle_depth": 0, "eos_id": 0, "pad_id": 0, "steps_offset": 0, "output_layer": -MAX_REPEATS}
@@ -103,7 +91,7 @@ def unet_json(config: UNetConfig) -> Json:
         widths = [width // count for width, count in zip(config.block_channels, heads, strict=True)]
         return {
             "_class_name": "UNet2DModel",
-            **_written(UNET_WITHOUT_CONTEXT),
+            **written(UNET_WITHOUT_CONTEXT),
             **common,
             # Where the width of a head differs by level, diffusers has no word; a list stops it from guessing.
             "attention_head_dim": config.head_width or (None if set(heads) == {1} else widths),
@@ -122,7 +110,7 @@ def unet_json(config: UNetConfig) -> Json:
     }
     return {
         "_class_name": "UNet2DConditionModel",
-        **_written(UNET_WITH_CONTEXT),
+        **written(UNET_WITH_CONTEXT),
         **common,
         "attention_head_dim": config.heads if isinstance(config.heads, int) else heads,  # diffusers' word for their number
         "cross_attention_dim": config.context_width,
@@ -135,8 +123,8 @@ def unet_json(config: UNetConfig) -> Json:
 
 def unet_config(json: Json) -> UNetConfig:
     """The reverse of `unet_json`."""
-    crossed = _choice(json, "_class_name", {"UNet2DConditionModel": True, "UNet2DModel": False})
-    _check(json, UNET_WITH_CONTEXT if crossed else UNET_WITHOUT_CONTEXT)
+    crossed = choice(json, "_class_name", {"UNet2DConditionModel": True, "UNet2DModel": False})
+    check(json, UNET_WITH_CONTEXT if crossed else UNET_WITHOUT_CONTEXT)
     channels, downs = tuple(json["block_out_channels"]), json["down_block_types"]
     attends = ["Attn" in down for down in downs]
     head = json.get("attention_head_dim", 8)
@@ -147,7 +135,7 @@ def unet_config(json: Json) -> UNetConfig:
         "layers_per_block": json.get("layers_per_block", 2),
         "norm_groups": json.get("norm_num_groups", 32),
         "label_classes": json.get("num_class_embeds"),
-        "scale_shift": _choice(json, "resnet_time_scale_shift", {"default": False, "scale_shift": True}, "default"),
+        "scale_shift": choice(json, "resnet_time_scale_shift", {"default": False, "scale_shift": True}, "default"),
         "residual_resampling": json.get("downsample_type") == "resnet" or any(down.startswith("Resnet") for down in downs),
     }
     if crossed:
@@ -180,7 +168,7 @@ def unet_config(json: Json) -> UNetConfig:
     ups = [_block(config, level, "Up") for level in reversed(range(len(channels)))]
     if downs != [_block(config, level, "Down") for level in range(len(channels))] or json["up_block_types"] != ups:
         raise CheckpointError(f"blocks {downs} and {json['up_block_types']} are not sumi's: use a model of the Stable Diffusion family")
-    return _sound(config)
+    return sound(config)
 
 
 def autoencoder_json(config: AutoencoderConfig) -> Json:
@@ -208,8 +196,8 @@ def autoencoder_json(config: AutoencoderConfig) -> Json:
 
 def autoencoder_config(json: Json) -> AutoencoderConfig:
     """The reverse of `autoencoder_json`."""
-    quantised = _choice(json, "_class_name", {"AutoencoderKL": False, "VQModel": True})
-    _check(json, AUTOENCODER)
+    quantised = choice(json, "_class_name", {"AutoencoderKL": False, "VQModel": True})
+    check(json, AUTOENCODER)
     config = AutoencoderConfig(
         image_channels=json["in_channels"],
         latent_channels=json["latent_channels"],
@@ -225,14 +213,49 @@ def autoencoder_config(json: Json) -> AutoencoderConfig:
     for field in ("out_channels", "down_block_types", "up_block_types", "vq_embed_dim"):
         if json.get(field) not in (again.get(field), None):
             raise CheckpointError(f"its {field} {json[field]} is not sumi's: use a model of the Stable Diffusion family")
-    return _sound(config)
+    return sound(config)
+
+
+def bert_json(config: BertConfig) -> Json:
+    """diffusers' LDMBertModel."""
+    return {
+        "architectures": ["LDMBertModel"],
+        **written(BERT),
+        "vocab_size": config.vocab_size,
+        "max_position_embeddings": config.length,
+        "d_model": config.width,
+        "encoder_layers": config.layers,
+        "num_hidden_layers": config.layers,
+        "encoder_attention_heads": config.heads,
+        "head_dim": config.head_width,
+        "encoder_ffn_dim": 4 * config.width,
+        "pad_token_id": config.pad_id,
+    }
+
+
+def bert_config(json: Json) -> BertConfig:
+    """The reverse of `bert_json`."""
+    check(json, BERT)
+    if json.get("encoder_ffn_dim", 4 * json["d_model"]) != 4 * json["d_model"]:
+        raise CheckpointError(f"its encoder_ffn_dim {json['encoder_ffn_dim']} is not sumi's: use the text encoder of latent diffusion")
+    return sound(
+        BertConfig(
+            vocab_size=json["vocab_size"],
+            length=json["max_position_embeddings"],
+            width=json["d_model"],
+            layers=json["encoder_layers"],
+            heads=json["encoder_attention_heads"],
+            head_width=json["head_dim"],
+            pad_id=json.get("pad_token_id", 0),
+        )
+    )
 
 
 def text_json(config: TextConfig) -> Json:
     """transformers' CLIPTextModel, with or without a projection."""
     return {
         "architectures": ["CLIPTextModel" if config.projection_width is None else "CLIPTextModelWithProjection"],
-        **_written(TEXT),
+        **written(TEXT),
         "vocab_size": config.vocab_size,
         "max_position_embeddings": config.length,
         "hidden_size": config.width,
@@ -249,10 +272,10 @@ def text_json(config: TextConfig) -> Json:
 
 def text_config(json: Json, eos_id: int, pad_id: int) -> TextConfig:
     """The reverse of `text_json`; the ids are the tokenizer's, since published folders give wrong ones here."""
-    _check(json, TEXT)
+    check(json, TEXT)
     kinds = {"CLIPTextModel": False, "CLIPTextModelWithProjection": True}
-    projected = _choice({"architectures": json["architectures"][0]}, "architectures", kinds)
-    return _sound(
+    projected = choice({"architectures": json["architectures"][0]}, "architectures", kinds)
+    return sound(
         TextConfig(
             vocab_size=json["vocab_size"],
             length=json.get("max_position_embeddings", 77),
@@ -266,51 +289,6 @@ def text_config(json: Json, eos_id: int, pad_id: int) -> TextConfig:
             pad_id=pad_id,
         )
     )
-
-
-def schedule_json(config: ScheduleConfig, spacing: str) -> Json:
-    """diffusers' DDIMScheduler."""
-    return {
-        "_class_name": "DDIMScheduler",
-        **_written(SCHEDULE),
-        "beta_schedule": BETAS[config.kind],
-        "beta_start": config.start,
-        "beta_end": config.end,
-        "num_train_timesteps": config.steps,
-        "rescale_betas_zero_snr": config.zero_terminal_snr,
-        "prediction_type": PREDICTIONS[config.prediction],
-        "set_alpha_to_one": config.final_sigma_zero,
-        "steps_offset": config.steps_offset,
-        "timestep_spacing": "leading" if spacing == "karras" else spacing,
-        "clip_sample": False,
-    }
-
-
-def schedule_config(json: Json) -> ScheduleConfig:
-    """The reverse of `schedule_json`, of any common scheduler. `clip_sample` is passed over: latents are never clipped."""
-    _check(json, SCHEDULE)
-    last = json.get("set_alpha_to_one", json.get("_class_name") != "PNDMScheduler")
-    return _sound(
-        ScheduleConfig(
-            kind=_choice(json, "beta_schedule", {theirs: ours for ours, theirs in BETAS.items()}, "linear"),
-            start=json.get("beta_start", 0.0001),
-            end=json.get("beta_end", 0.02),
-            steps=json.get("num_train_timesteps", 1000),
-            zero_terminal_snr=json.get("rescale_betas_zero_snr", False),
-            prediction=_choice(json, "prediction_type", {theirs: ours for ours, theirs in PREDICTIONS.items()}, "epsilon"),
-            # Only these two look at the field; the others end at 0.
-            final_sigma_zero=last if json.get("_class_name") in ("DDIMScheduler", "PNDMScheduler") else True,
-            # diffusers' Stable Diffusion pipelines put 1 here, whatever the file says.
-            steps_offset=json.get("steps_offset", 1),
-        )
-    )
-
-
-def sampler_and_spacing(json: Json) -> tuple[str, str]:
-    """Which of sumi's samplers and spacings a scheduler's file asks for."""
-    name = str(json.get("_class_name"))
-    spacing = json.get("timestep_spacing", "leading" if name in ("DDIMScheduler", "PNDMScheduler") else "linspace")
-    return SAMPLERS.get(name, "ddim"), "karras" if json.get("use_karras_sigmas") else spacing
 
 
 def differences(config: Any, derived: Any) -> Json:
@@ -329,7 +307,7 @@ def amended(derived: Any, table: Json) -> Any:
     for name, value in table.items():
         old = getattr(derived, name)
         values[name] = amended(old, value) if is_dataclass(old) else tuple(value) if isinstance(value, list) else value
-    return _sound(replace(derived, **values))
+    return sound(replace(derived, **values))
 
 
 def _block(config: UNetConfig, level: int, way: str) -> str:
@@ -347,24 +325,27 @@ def _heads(channels: tuple[int, ...], counts: list[int]) -> Json:
     return {"heads": counts[0] if len(set(counts)) == 1 else tuple(counts)}
 
 
-def _written(fixed: Fixed) -> Json:
+def written(fixed: Fixed) -> Json:
+    """The fields that every model has in common, as they are written."""
     return {name: values[0] for name, values in fixed.items()}
 
 
-def _check(json: Json, fixed: Fixed) -> None:
+def check(json: Json, fixed: Fixed) -> None:
+    """CheckpointError if a field asks for something else than every model has in common."""
     for name, values in fixed.items():
         if name in json and json[name] not in values:
             raise CheckpointError(f"{name} {json[name]!r} is not something sumi does: use a model of the Stable Diffusion family")
 
 
-def _choice(json: Json, name: str, table: Mapping[str, Any], default: str | None = None) -> Any:
+def choice(json: Json, name: str, table: Mapping[str, Any], default: str | None = None) -> Any:
+    """What the word in a field stands for; CheckpointError if it is not in the table."""
     word: Any = json.get(name, default)
     if word not in table:
         raise CheckpointError(f"{name} is {word!r}, not {' or '.join(table)}: use a model of the Stable Diffusion family")
     return table[word]
 
 
-def _sound(config: Config) -> Config:
+def sound(config: Config) -> Config:
     """The same, if each field is of its type and of a sane size: files come from strangers."""
     for name, kind in get_type_hints(type(config)).items():
         value = getattr(config, name)

@@ -2,16 +2,15 @@
 
 A text is normalised (NFC, runs of white space to one space, lower case), cut into pieces (words, single digits, runs of
 punctuation), each piece is spelt in bytes with `</w>` on its last one, and the pairs of the merge table are joined, first
-listed first, until none is left. This is what the published Stable Diffusion folders do. OpenAI's own code also repairs
-mis-decoded text (ftfy) and HTML entities before; that changes ids only for such text.
+listed first, until none is left. This is what transformers does with the published Stable Diffusion folders, with one exception:
+where the padding is the token "!" (id 0; Stable Diffusion 2, the second one of XL), a "!" in a text stays the word that it is,
+`!</w>` (id 256), as in the code that those models were trained by, while transformers takes it for padding. OpenAI's own code
+also repairs mis-decoded text (ftfy) and HTML entities before; that changes ids only for such text.
 
 The engine is the `tokenizers` library, imported when a tokenizer is built.
 """
 
 import difflib
-import gzip
-import hashlib
-import importlib.util
 import json
 import string
 import unicodedata
@@ -19,19 +18,25 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from sumi.errors import CheckpointError, DependencyError, OutputError, PromptError
+from sumi.errors import CheckpointError, PromptError
+from sumi.text import files
 
 BOS, EOS, END = "<|startoftext|>", "<|endoftext|>", "</w>"
-CLIP_FILE = "bpe_simple_vocab_16e6.txt.gz"
-CLIP_SHA256 = "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"
-CLIP_MERGES = 48_894
 PIECE = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 CONTRACTIONS = frozenset(("'s", "'t", "'re", "'ve", "'m", "'ll", "'d"))
 
 Vocabulary: TypeAlias = dict[str, int]
 Merges: TypeAlias = list[tuple[str, str]]
+
+
+class Tables(NamedTuple):
+    """What a tokenizer folder spells words by; `added` are tokens of `vocab` that are never spelt (textual inversion's)."""
+
+    vocab: Vocabulary
+    merges: Merges
+    added: tuple[str, ...] = ()
 
 
 def _byte_letters() -> dict[int, str]:
@@ -49,12 +54,20 @@ class Tokenizer:
     """Words to ids.
 
     vocab: token to id, holding at least BOS and EOS; merges: pairs of tokens, the first joined first; length: ids in a
-    padded sequence, BOS and EOS included; pad_id: fills the sequence after EOS (None: EOS; Stable Diffusion 2 uses 0).
-    A literal `<|endoftext|>` in a text is that token, as in the reference. Raises CheckpointError if the tables do not fit.
+    padded sequence, BOS and EOS included; pad_id: fills the sequence after EOS (None: EOS; Stable Diffusion 2 uses 0); added:
+    tokens of the vocabulary that are taken whole wherever they stand. A literal `<|endoftext|>` in a text is that token, as in
+    OpenAI's code; all these count in any case. Raises CheckpointError if the tables do not fit.
     """
 
-    def __init__(self, vocab: Mapping[str, int], merges: Sequence[tuple[str, str]], length: int = 77, pad_id: int | None = None):
-        from tokenizers import Regex, normalizers, pre_tokenizers
+    def __init__(
+        self,
+        vocab: Mapping[str, int],
+        merges: Sequence[tuple[str, str]],
+        length: int = 77,
+        pad_id: int | None = None,
+        added: Sequence[str] = (),
+    ) -> None:
+        from tokenizers import AddedToken, Regex, normalizers, pre_tokenizers
         from tokenizers import Tokenizer as Engine
         from tokenizers.models import BPE
 
@@ -71,9 +84,10 @@ class Tokenizer:
         engine.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Split(Regex(PIECE), "removed", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         )
-        engine.add_special_tokens([BOS, EOS])
+        engine.add_special_tokens([AddedToken(token, normalized=True) for token in (BOS, EOS)])
+        engine.add_tokens(list(added))
         self._engine = engine
-        self.vocab, self.merges, self.length = dict(vocab), list(merges), length
+        self.vocab, self.merges, self.added, self.length = dict(vocab), list(merges), tuple(added), length
         self.bos_id, self.eos_id = vocab[BOS], vocab[EOS]
         self.pad_id = self.eos_id if pad_id is None else pad_id
         self._token = {id: token for token, id in self.vocab.items()}
@@ -82,7 +96,7 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Bare ids of a text of any length: no BOS, no EOS, no padding. PromptError if the text is not Unicode."""
-        return list(self._engine.encode(_checked(text), add_special_tokens=False).ids)
+        return list(self._engine.encode(checked(text), add_special_tokens=False).ids)
 
     def __call__(self, text: str) -> list[int]:
         """`length` ids: BOS, the text cut to `length - 2` (see `overflow`), EOS, padding."""
@@ -96,20 +110,11 @@ class Tokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """The normalised text, pieces apart by one space; BOS and EOS are left out, broken UTF-8 becomes U+FFFD."""
         tokens = (self._token[id] for id in ids if id not in (self.bos_id, self.eos_id))
-        ends = ((token.removesuffix(END), token.endswith(END)) for token in tokens)
-        spelt = b"".join(bytes(BYTE[letter] for letter in body) + b" " * end for body, end in ends)
-        return spelt.decode("utf-8", "replace").strip()
+        return b"".join(map(self._spelt, tokens)).decode("utf-8", "replace").strip()
 
     def overflow(self, text: str) -> list[str]:
         """The words that `__call__` leaves out, the one that is cut first: so that the caller can say so."""
-        encoding = self._engine.encode(_checked(text), add_special_tokens=False)
-        if len(encoding) <= self.length - 2:
-            return []
-        first = self.length - 2
-        word = encoding.word_ids[first]
-        while first and word is not None and encoding.word_ids[first - 1] == word:
-            first -= 1
-        return text[encoding.offsets[first][0] :].split()
+        return left_out(text, self._engine.encode(checked(text), add_special_tokens=False), self.length - 2)
 
     def unknown_words(self, text: str) -> list[tuple[str, str]]:
         """Words that are not one token, in order and once each, with the most alike word that is (difflib's measure).
@@ -117,7 +122,7 @@ class Tokenizer:
         Meant for a `word_vocabulary`; with CLIP's, rare words are several tokens and known all the same. Punctuation and
         contractions are left alone.
         """
-        encoding = self._engine.encode(_checked(text), add_special_tokens=False)
+        encoding = self._engine.encode(checked(text), add_special_tokens=False)
         pieces = []
         for _, group in groupby(zip(encoding.word_ids, encoding.offsets, strict=True), key=lambda item: item[0]):
             spans = [span for _, span in group]
@@ -129,44 +134,64 @@ class Tokenizer:
         return [(word, next(iter(difflib.get_close_matches(word, known, n=1, cutoff=0.0)), "")) for word in unknown]
 
     def save(self, path: Path) -> None:
-        """Writes the four files of a Hugging Face tokenizer folder, which transformers' CLIPTokenizer opens; OutputError if it cannot."""
+        """Writes the files of a Hugging Face tokenizer folder, which transformers' CLIPTokenizer opens; OutputError if it cannot."""
         special = {"bos_token": BOS, "eos_token": EOS, "unk_token": EOS, "pad_token": self._token[self.pad_id]}
         config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": self.length, "do_lower_case": True, **special}
-        files = {
-            "vocab.json": json.dumps(self.vocab, ensure_ascii=False),
+        spelling = {token: id for token, id in self.vocab.items() if token not in self.added}
+        written = {
+            "vocab.json": json.dumps(spelling, ensure_ascii=False),
             "merges.txt": "\n".join(["#version: 0.2", *(f"{left} {right}" for left, right in self.merges)]),
             "tokenizer_config.json": json.dumps(config, indent=2),
-            "special_tokens_map.json": json.dumps(special, indent=2),
+            # "normalized": in any case.
+            "special_tokens_map.json": json.dumps(
+                {name: {"content": token, "normalized": True} for name, token in special.items()}, indent=2
+            ),
         }
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            for name, text in files.items():
-                (path / name).write_text(text + "\n", encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"cannot write {path}: {error.strerror}; choose another place or free some space") from error
+        if self.added:
+            written["added_tokens.json"] = json.dumps({token: self.vocab[token] for token in self.added}, ensure_ascii=False)
+        files.write(path, written)
 
     @classmethod
     def from_folder(cls, path: Path) -> "Tokenizer":
-        """Opens a Hugging Face tokenizer folder: vocab.json and merges.txt, or tokenizer.json; CheckpointError if it cannot."""
+        """Opens a Hugging Face tokenizer folder, of transformers 4 or 5; CheckpointError if it cannot."""
+        vocab, merges, added = read_tables(path)
+        settings = files.read_settings(path)
         try:
-            if (path / "vocab.json").is_file():
-                vocab = _read_json(path / "vocab.json")
-                lines = _read_text(path / "merges.txt").split("\n")
-                merges = [_pair(line) for line in lines if line and not line.startswith("#version")]
-            else:
-                model = _read_json(path / "tokenizer.json")["model"]
-                vocab, merges = dict(model["vocab"]), [_pair(pair) for pair in model["merges"]]
-            if not all(type(id) is int and 0 <= id < 1 << 32 for id in vocab.values()):
-                raise ValueError("the ids are not whole numbers")
-            settings: dict[str, Any] = {}
-            for name in ("special_tokens_map.json", "tokenizer_config.json"):  # published folders use either
-                settings |= _read_json(path / name) if (path / name).is_file() else {}
             pad = settings.get("pad_token") or EOS
             length = int(settings.get("model_max_length", 77))
             # transformers writes 1e30 for "no limit".
-            return cls(vocab, merges, length if length < 1e6 else 77, vocab[pad["content"] if isinstance(pad, dict) else pad])
+            return cls(vocab, merges, length if length < 1e6 else 77, vocab[pad["content"] if isinstance(pad, dict) else pad], added)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise CheckpointError(f"{path} is not a CLIP tokenizer ({error}): copy the tokenizer folder again") from error
+            raise _foreign(path, error) from error
+
+    def _spelt(self, token: str) -> bytes:
+        if token in self.added:
+            return token.encode() + b" "
+        return bytes(BYTE[letter] for letter in token.removesuffix(END)) + b" " * token.endswith(END)
+
+
+def read_tables(path: Path) -> Tables:
+    """The tables of a tokenizer folder: vocab.json and merges.txt (transformers 4), or tokenizer.json; CheckpointError as `from_folder`."""
+    try:
+        whole = path / "tokenizer.json"
+        if (path / "vocab.json").is_file() and ((path / "merges.txt").is_file() or not whole.is_file()):
+            vocab = files.read_json(path / "vocab.json")
+            lines = files.read_text(path / "merges.txt").split("\n")
+            merges = [_pair(line) for line in lines if line and not line.startswith("#version")]
+            added = files.read_json(path / "added_tokens.json") if (path / "added_tokens.json").is_file() else {}
+            decoder = files.read_settings(path).get("added_tokens_decoder", {})
+            added |= {token["content"]: int(id) for id, token in decoder.items()}
+        else:
+            found = files.read_json(whole)
+            vocab, merges = dict(found["model"]["vocab"]), [_pair(pair) for pair in found["model"]["merges"]]
+            added = {token["content"]: token["id"] for token in found.get("added_tokens", [])}
+        new = {token: id for token, id in added.items() if token not in vocab}
+        ids = [*vocab.values(), *new.values()]
+        if not all(type(id) is int and 0 <= id < 1 << 32 for id in ids) or len(set(ids)) < len(ids):
+            raise ValueError("the ids are not whole numbers, one a token")
+        return Tables(vocab | new, merges, tuple(new))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _foreign(path, error) from error
 
 
 def vocabulary(merges: Merges) -> Vocabulary:
@@ -197,20 +222,23 @@ def word_vocabulary(words: Iterable[str]) -> tuple[Vocabulary, Merges]:
     return vocabulary(merges), merges
 
 
-def find_clip_vocabulary() -> tuple[Vocabulary, Merges]:
-    """OpenAI's vocabulary of 49,408 tokens, out of an installed `open_clip` or `clip` package, which is not imported."""
-    for package in ("open_clip", "clip"):
-        spec = importlib.util.find_spec(package)
-        for folder in (spec.submodule_search_locations if spec else None) or ():
-            path = Path(folder, CLIP_FILE)
-            if path.is_file():
-                data = path.read_bytes()
-                if hashlib.sha256(data).hexdigest() != CLIP_SHA256:
-                    raise CheckpointError(f"{path} is not OpenAI's vocabulary: install open_clip_torch again")
-                lines = gzip.decompress(data).decode("utf-8").split("\n")[1 : CLIP_MERGES + 1]
-                merges = [(left, right) for left, right in (line.split() for line in lines)]
-                return vocabulary(merges), merges
-    raise DependencyError("CLIP's vocabulary is not on this machine: pip install --no-deps open_clip_torch")
+def checked(text: str) -> str:
+    """The text, if it is Unicode; PromptError otherwise."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise PromptError("the prompt is not Unicode text (it holds half of a surrogate pair): type it again") from error
+    return text
+
+
+def left_out(text: str, encoding: Any, room: int) -> list[str]:
+    """The words of a text, as the engine encoded it, that do not fit into `room` tokens; one that fits in part is left out."""
+    if len(encoding) <= room:
+        return []
+    first, word = room, encoding.word_ids[room]
+    while first and word is not None and encoding.word_ids[first - 1] == word:
+        first -= 1
+    return text[encoding.offsets[first][0] :].split()
 
 
 def _candidates(symbols: list[str]) -> Iterable[tuple[str, str]]:
@@ -232,32 +260,9 @@ def _pair(merge: Any) -> tuple[str, str]:
     return str(left), str(right)
 
 
-def _checked(text: str) -> str:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise PromptError("the prompt is not Unicode text (it holds half of a surrogate pair): type it again") from error
-    return text
-
-
 def _is_punctuation(piece: str) -> bool:
     return piece in CONTRACTIONS or all(c in string.punctuation or unicodedata.category(c).startswith("P") for c in piece)
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path} is missing: copy the whole tokenizer folder") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(_read_text(path))
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is not JSON: {error}; copy it again") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} should hold a JSON object: copy it again")
-    return value
+def _foreign(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{path} is not a CLIP tokenizer ({error}): copy the tokenizer folder again")

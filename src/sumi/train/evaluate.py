@@ -46,9 +46,9 @@ def reconstructions(autoencoder: Autoencoder, size: int = 64) -> Painter:
     """What an autoencoder makes of real renders, `size` pixels wide: the best that a model of its latents can do."""
 
     def painter(scenes: Sequence[Scene]) -> Iterator[NDArray[np.uint8]]:
-        weight = autoencoder.post_quant_conv.weight
         for first in range(0, len(scenes), 64):
-            pictures = to_tensor([render(scene, size) for scene in scenes[first : first + 64]]).to(weight.device, weight.dtype)
+            pictures = to_tensor([render(scene, size) for scene in scenes[first : first + 64]])
+            pictures = pictures.to(next(autoencoder.parameters(), pictures))  # there are none where latents are pixels
             with torch.inference_mode():
                 yield from to_pictures(autoencoder.decode(autoencoder.encode(pictures).mode()))
 

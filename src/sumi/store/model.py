@@ -1,0 +1,177 @@
+"""A model as files hold it, before and after it is one that runs: its spec, the tensors of each part, its tokenizers.
+
+Every reader gives a `Model` and every writer takes one, so that a file turns into a folder and back without a network being
+built, and tensor for tensor the same.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from sumi.config import BertConfig, ModelSpec, TextConfig
+from sumi.errors import CheckpointError
+from sumi.models.placement import weightless
+from sumi.nets.autoencoder import Autoencoder
+from sumi.nets.bert import BertEncoder
+from sumi.nets.clip import TextEncoder
+from sumi.nets.conditioners import LabelEmbedding, MapRescaler
+from sumi.nets.unet import UNet
+from sumi.store.checkpoint import fill
+from sumi.text.bpe import Tokenizer
+from sumi.text.wordpiece import WordPiece
+
+State: TypeAlias = Mapping[str, Tensor]
+Words: TypeAlias = Tokenizer | WordPiece
+TEXTS = ("text_encoder", "text_encoder_2", "bert")
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The networks of a model, and a tokenizer for each text encoder that reads words."""
+
+    unet: UNet
+    autoencoder: Autoencoder
+    text_encoders: tuple[TextEncoder | BertEncoder, ...] = ()
+    tokenizers: tuple[Words, ...] = ()
+    label: LabelEmbedding | None = None
+    map: MapRescaler | None = None
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        others = (part for part in (self.label, self.map) if part is not None)
+        return (self.unet, self.autoencoder, *self.text_encoders, *others)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """What is in the files of a model. Tensors are mapped from the disk: they take memory only when they are used."""
+
+    spec: ModelSpec
+    states: dict[str, dict[str, Tensor]]
+    """By part (the keys of `expected`), then by native name."""
+    tokenizers: tuple[Words, ...] = ()
+    trained: dict[str, Tensor] = field(default_factory=dict)
+    """The U-Net's weights as training left them, where `states` has their average over training."""
+    leftover: dict[str, Tensor] = field(default_factory=dict)
+    """Tensors of a single file that no part reads, by their names there: what is needed to write that file again."""
+    known_by: str = "its configuration"
+    """How it is known what the network predicts, for people to read."""
+    notes: tuple[str, ...] = ()
+    """What the reader should be told: tensors that belong to nothing, and the like; one line each."""
+    where: str = "the model"
+
+
+def expected(spec: ModelSpec) -> dict[str, nn.Module]:
+    """The networks of a spec by the name of their part, without memory: their names, shapes and numbers of parameters."""
+    with weightless():
+        found: dict[str, nn.Module] = {"unet": UNet(spec.unet)}
+        if not spec.autoencoder.identity:
+            found["vae"] = Autoencoder(spec.autoencoder)
+        for name, text in zip(TEXTS, (spec.text, spec.text_2), strict=False):
+            match text:
+                case TextConfig():
+                    found[name] = TextEncoder(text)
+                case BertConfig():
+                    found["bert"] = BertEncoder(text)
+        if spec.label is not None:
+            found["label_embedding"] = LabelEmbedding(spec.label)
+        if spec.map is not None:
+            found["map_rescaler"] = MapRescaler(spec.map)
+    return found
+
+
+def _expected(model: Model) -> dict[str, nn.Module]:
+    """As `expected`; CheckpointError where a description from a file describes nothing possible."""
+    try:
+        return expected(model.spec)
+    except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{model.where} describes no network that there can be ({error}): copy it again") from error
+
+
+def build(model: Model, dtype: torch.dtype = torch.float32) -> Parts:
+    """The networks, their numbers as `dtype`; those that are of it already stay on the disk until they are used.
+
+    CheckpointError that names what is missing, not known, or of another shape, or if there can be no such network.
+    """
+    networks = _expected(model)
+    for name, network in networks.items():
+        fill(network, model.states.get(name, {}), f"{model.where}, its {name},", dtype)
+    return _parts(model.spec, networks, model.tokenizers)
+
+
+def model_of(spec: ModelSpec, parts: Parts) -> Model:
+    """The reverse of `build`. ValueError if the networks are not those that the spec describes."""
+    texts = tuple(text for text in (spec.text, spec.text_2) if text is not None)
+    if (parts.unet.config, parts.autoencoder.config, tuple(text.config for text in parts.text_encoders)) != (
+        spec.unet,
+        spec.autoencoder,
+        texts,
+    ):
+        raise ValueError("the networks are not those that the spec describes")
+    given = iter(parts.text_encoders)
+    owners: dict[str, nn.Module | None] = {
+        "unet": parts.unet,
+        "vae": parts.autoencoder,
+        "label_embedding": parts.label,
+        "map_rescaler": parts.map,
+    }
+    networks = {name: owners[name] if name in owners else next(given) for name in expected(spec)}
+    if missing := [name for name, network in networks.items() if network is None]:
+        raise ValueError(f"the spec describes a {missing[0]} that is not there")
+    ids = [(words.length, words.eos_id, words.pad_id) for words in parts.tokenizers]
+    wanted = [(text.length, text.eos_id, text.pad_id) for text in texts if isinstance(text, TextConfig)]
+    if wanted and ids != wanted:
+        raise ValueError("the tokenizers are not those that the spec describes")
+    return Model(spec, {name: dict(network.state_dict()) for name, network in networks.items() if network is not None}, parts.tokenizers)
+
+
+def cast(model: Model, dtype: torch.dtype) -> Model:
+    """The model with its parts' numbers as `dtype`; whole numbers and what no part reads stay as they are."""
+
+    def of(state: State) -> dict[str, Tensor]:
+        return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+
+    return replace(model, states={part: of(state) for part, state in model.states.items()}, trained=of(model.trained))
+
+
+def misfits(model: Model, names: Mapping[str, Mapping[str, str]] | None = None) -> dict[str, list[str]]:
+    """Names that are missing, unexpected or of another shape, of all parts; `names` are those to say, by part and native name."""
+    found: dict[str, list[str]] = {"missing": [], "unexpected": [], "of another shape": []}
+    for part, network in _expected(model).items():
+        wanted, given, said = network.state_dict(), model.states.get(part, {}), (names or {}).get(part, {})
+        call = partial(_called, part, said)
+        found["missing"] += [call(name) for name in wanted if name not in given]
+        found["unexpected"] += [call(name) for name in given if name not in wanted and not name.endswith("position_ids")]
+        found["of another shape"] += [
+            f"{call(name)} {list(given[name].shape)} for {list(tensor.shape)}"
+            for name, tensor in wanted.items()
+            if name in given and given[name].shape != tensor.shape
+        ]
+    return {kind: found_names for kind, found_names in found.items() if found_names}
+
+
+def check(model: Model, names: Mapping[str, Mapping[str, str]] | None = None) -> Model:
+    """The same model. CheckpointError, in one line, if a tensor is missing or does not fit."""
+    if found := misfits(model, names):
+        told = "; ".join(f"{len(each)} {kind}: {', '.join(each[:5])}{' ...' if len(each) > 5 else ''}" for kind, each in found.items())
+        raise CheckpointError(f"{model.where} does not fit {model.spec.name}: {told}; use the weights of one model")
+    return model
+
+
+def _called(part: str, names: Mapping[str, str], name: str) -> str:
+    return names.get(name, f"{part}.{name}")
+
+
+def _parts(spec: ModelSpec, networks: Mapping[str, nn.Module], tokenizers: tuple[Words, ...]) -> Parts:
+    unet, autoencoder = networks["unet"], networks.get("vae", Autoencoder(spec.autoencoder) if spec.autoencoder.identity else None)
+    texts = tuple(networks[name] for name in ("text_encoder", "bert", "text_encoder_2") if name in networks)
+    label, rescaler = networks.get("label_embedding"), networks.get("map_rescaler")
+    assert isinstance(unet, UNet) and isinstance(autoencoder, Autoencoder)
+    assert label is None or isinstance(label, LabelEmbedding)
+    assert rescaler is None or isinstance(rescaler, MapRescaler)
+    encoders = tuple(text.eval() for text in texts if isinstance(text, TextEncoder | BertEncoder))
+    return Parts(unet.eval(), autoencoder.eval(), encoders, tokenizers, label, rescaler)

@@ -1,0 +1,147 @@
+"""A model as one file: the layout in which the original projects publish, every part under a prefix (`dialects`)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sumi.config import BertConfig, ModelSpec, Prediction, TextConfig
+from sumi.errors import CheckpointError, OutputError
+from sumi.models.zoo import ZOO
+from sumi.store import checkpoint, detect, dialects, pickles
+from sumi.store.model import Model, Words, check
+from sumi.store.pickles import Form
+from sumi.store.vocabulary import bert_tokenizer, clip_tokenizer
+
+MARK = f"{detect.UNET}input_blocks.0.0.weight"
+PUBLISHED = {"eps": "epsilon", "v": "v", "x0": "sample"}
+BERT_WORDS = BertConfig.vocab_size
+
+
+def describe(path: Path) -> tuple[dict[str, Form], dict[str, object]]:
+    """Kind and shape of each tensor of a file, and what the file and the .yaml beside it say; no numbers are read."""
+    forms = checkpoint.describe(path)
+    says: dict[str, object] = dict(pickles.values(path) if pickles.is_pickle(path) else checkpoint.metadata(path))
+    yaml = path.with_suffix(".yaml")
+    if yaml.is_file() and yaml.stat().st_size < 1 << 20:
+        says["yaml"] = yaml.read_text(encoding="utf-8", errors="replace")
+    inside = _inside(forms)
+    return {name.removeprefix(inside): form for name, form in forms.items()}, says
+
+
+def read_single(
+    path: Path,
+    *,
+    ema: bool = True,
+    prediction: Prediction | None = None,
+    download: bool = False,
+    specs: Iterable[ModelSpec] = ZOO.values(),
+) -> Model:
+    """The model in a .safetensors, .ckpt or other file of the original layout.
+
+    ema: take the weights that were averaged over training, where the file has them, as the original projects do. prediction: what
+    the network predicts, for files that do not say. download: get a vocabulary that is not on this machine. `specs` are the models
+    that it may be one of. CheckpointError, in one line, for whatever the file is not, or lacks.
+    """
+    forms, says = describe(path)
+    found = detect.identify({name: shape for name, (_, shape) in forms.items()}, says, str(path), prediction=prediction, specs=specs)
+    everything = checkpoint.load(path)
+    tensors = {name.removeprefix(_inside(everything)): tensor for name, tensor in everything.items()}
+    spec, used = _scaled(found.spec, tensors), set[str]()
+    states: dict[str, dict[str, Tensor]] = {}
+    called: dict[str, dict[str, str]] = {}
+    for part in dialects.parts(spec):
+        own = {name.removeprefix(part.prefix): tensor for name, tensor in tensors.items() if name.startswith(part.prefix)}
+        states[part.name] = dialects.to_native(part.rules, own)
+        called[part.name] = {name: part.prefix + rule.original for rule in part.rules for name in rule.native}
+        used |= {part.prefix + name for rule in part.rules for name in (rule.original, *rule.aliases)}
+    trained: dict[str, Tensor] = {}
+    if ema and found.ema:
+        part = dialects.parts(spec)[0]
+        trained, states["unet"] = states["unet"], dialects.to_native(part.rules, _averages(part, tensors, path))
+        used |= {dialects.ema_name(part.prefix + rule.original) for rule in part.rules}
+    leftover = {name: tensor for name, tensor in tensors.items() if name not in used}
+    unknown = [name for name in leftover if not detect.ignorable(name)]
+    notes = [
+        f"{path} has {len(unknown)} tensors that belong to no part of {spec.name}: {', '.join(unknown[:5])}{' ...' * (len(unknown) > 5)}"
+    ]
+    model = Model(
+        spec,
+        states,
+        _tokenizers(spec, path, download),
+        trained,
+        leftover,
+        found.known_by,
+        tuple(notes) if unknown else (),
+        str(path),
+    )
+    return check(model, called)
+
+
+def write_single(path: Path, model: Model) -> None:
+    """Writes a model as one .safetensors file, whole or not at all; what is left over of the file that it came from goes along.
+
+    OutputError if it cannot be written.
+    """
+    if path.suffix != ".safetensors":
+        raise OutputError(
+            f"models are written as safetensors, which hold numbers and nothing that runs: name the file {path.with_suffix('.safetensors')}"
+        )
+    tensors: dict[str, Tensor] = {}
+    for part in dialects.parts(model.spec):
+        tensors |= {
+            part.prefix + name: tensor for name, tensor in dialects.to_original(part.rules, model.states.get(part.name, {})).items()
+        }
+    if model.trained:
+        part = dialects.parts(model.spec)[0]
+        tensors |= {dialects.ema_name(name): tensors[name] for name in tensors if name.startswith(part.prefix)}
+        tensors |= {part.prefix + name: tensor for name, tensor in dialects.to_original(part.rules, model.trained).items()}
+    tensors |= model.leftover
+    says = {"modelspec.prediction_type": PUBLISHED[model.spec.schedule.prediction], "modelspec.title": model.spec.name}
+    checkpoint.save(path, tensors, says)
+
+
+def _inside(names: Iterable[str]) -> str:
+    """What the names of a checkpoint's tensors begin with when it keeps them in a table of their own, or in one within another."""
+    return next((name.removesuffix(MARK) for name in names if name.endswith("." + MARK)), "") or next(
+        (prefix for prefix in ("state_dict.state_dict.", "state_dict.") if any(name.startswith(prefix) for name in names)), ""
+    )
+
+
+def _scaled(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> ModelSpec:
+    """The spec with the scale of its latents where the file has it: it was measured at the start of the model's training."""
+    if (scale := tensors.get("scale_factor")) is None or scale.numel() != 1:
+        return spec
+    return replace(spec, autoencoder=replace(spec.autoencoder, latent_scale=float(scale)))
+
+
+def _averages(part: dialects.Part, tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The averaged weights of a U-Net, by original names without prefix."""
+    names = {rule.original: dialects.ema_name(part.prefix + rule.original) for rule in part.rules}
+    if missing := [name for name in names.values() if name not in tensors]:
+        raise CheckpointError(
+            f"{path} has averaged weights (EMA), but {len(missing)} are missing, {missing[0]} first: leave them alone with --no-ema"
+        )
+    return {name: tensors[average] for name, average in names.items()}
+
+
+def _tokenizers(spec: ModelSpec, path: Path, download: bool) -> tuple[Words, ...]:
+    found: list[Words] = []
+    for text in (spec.text, spec.text_2):
+        match text:
+            case TextConfig():
+                found.append(clip_tokenizer(path.parent, pad_id=text.pad_id, length=text.length, download=download))
+            case BertConfig(vocab_size=size) if size == BERT_WORDS:  # the layout model's reads boxes, not words
+                found.append(bert_tokenizer(path.parent, length=text.length, download=download))
+    return tuple(found)
+
+
+def precision_of(forms: Sequence[Form]) -> str:
+    """The kind of number that most of the weights of some tensors are, counted by number."""
+    counts: dict[str, int] = {}
+    for kind, shape in forms:
+        size = int(torch.Size(shape).numel())
+        counts[kind] = counts.get(kind, 0) + size
+    return max(counts, key=lambda kind: counts[kind], default="none")
