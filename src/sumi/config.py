@@ -205,6 +205,8 @@ class ModelSpec:
     """Segmentation maps as channels beside the latent."""
     concat: tuple[Concat, ...] = ()
     """What lies beside the noised latent in the UNet's input, in order."""
+    zero_null: bool = False
+    """No prompt is zeros rather than what the text encoders say of the empty one (SDXL, which was trained so)."""
     schedule: ScheduleConfig = ScheduleConfig()
     size: tuple[int, int] = (512, 512)
     """Height and width, in pixels, of a picture when none are asked for."""

@@ -19,7 +19,7 @@ from sumi.diffusion.samplers import SAMPLERS, finish, start
 from sumi.diffusion.schedule import SPACINGS, Schedule
 from sumi.errors import ModelWarning, RequestError
 from sumi.models.channels import Segmentation
-from sumi.models.embedders import Label, Notice, Prompt, takes_image_embedding
+from sumi.models.embedders import ImageEmbedding, Label, Notice, Prompt, takes_image_embedding
 from sumi.models.latent_diffusion import LatentDiffusion
 from sumi.models.placement import batch_size, choose, place, weightless
 from sumi.nets.unet import UNet
@@ -143,6 +143,7 @@ def assemble(spec: ModelSpec, parts: Parts) -> LatentDiffusion:
         Schedule(spec.schedule),
         label=None if parts.label is None else Label(parts.label),
         segmentation=None if parts.map is None else Segmentation(parts.map),
+        image_embedding=None if parts.embeddings is None else ImageEmbedding(*parts.embeddings),
     )
 
 
@@ -151,9 +152,9 @@ def _prompt(spec: ModelSpec, parts: Parts) -> Prompt | None:
     context, vector = spec.unet.context_width is not None, spec.unet.vector_width is not None and not takes_image_embedding(spec)
     readers = list(zip(parts.tokenizers, parts.text_encoders, strict=False))
     if len(readers) < 2:
-        return Prompt(*readers[0], context=context, vector=vector) if readers else None
+        return Prompt(*readers[0], context=context, vector=vector, zero_null=spec.zero_null) if readers else None
     second = Prompt(*readers[1], context=context, vector=vector)
-    return Prompt(*readers[0], context=context, second=second, zero_null=True)
+    return Prompt(*readers[0], context=context, second=second, zero_null=spec.zero_null)
 
 
 def resolve(request: Request, spec: ModelSpec) -> Request:

@@ -261,7 +261,7 @@ def test_train_runs_a_recipe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 
     monkeypatch.setattr("sumi.train.run.train", fake)
     assert main(["train", "shapes.toml", "--minutes", "1.5", "--fresh"]) == 0
-    assert given == {"recipe": "shapes.toml", "out": None, "minutes": 1.5, "fresh": True}
+    assert given == {"recipe": "shapes.toml", "out": None, "device": None, "minutes": 1.5, "fresh": True}
     assert capsys.readouterr().out == f"{tmp_path}\n"
 
 

@@ -215,6 +215,7 @@ def model(
         text=texts[0] if texts else None,
         text_2=texts[1] if len(texts) > 1 else None,
         concat=concat,
+        zero_null=len(texts) > 1,
         schedule=ScheduleConfig(
             made.config.beta_schedule,
             made.config.beta_start,

@@ -143,8 +143,8 @@ def bounded() -> Iterator[Callable[[], None]]:
 
 def used(found: dict[str, Tensor]) -> None:
     """Reads every number, of the file's memory and no other."""
-    for name, tensor in found.items():
-        assert name.isprintable() and tensor.contiguous().numel() == tensor.numel()
+    for called, tensor in found.items():
+        assert called.isprintable() and tensor.contiguous().numel() == tensor.numel()
 
 
 def outcome(action: Callable[[], dict[str, Tensor]]) -> bool:

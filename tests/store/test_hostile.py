@@ -69,6 +69,15 @@ TOUCH = f"touch {CANARY}"
 PYTHON = f"open('{CANARY}', 'w')"
 
 
+def refused(path: Path) -> str:
+    """The reason, which has to come from the reading: a process that fell over says something else."""
+    with pytest.raises(CheckpointError) as caught:
+        load(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path} ") and message.isprintable() and "failed" not in message
+    return message
+
+
 def test_the_canary_would_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watching: Callable[..., list[str]]) -> None:
     """What the tests below look for is found when the same bytes are opened in the usual way."""
     monkeypatch.chdir(tmp_path)
@@ -164,17 +173,19 @@ GADGETS: dict[str, tuple[str, str, tuple[object, ...]]] = {
 
 @pytest.mark.parametrize("case", GADGETS)
 def test_a_name_that_no_checkpoint_needs(tmp_path: Path, case: str, canary: Path, watching: Callable[..., list[str]]) -> None:
-    """Refused by name, though the file is otherwise a checkpoint, in the process apart and by the same code here."""
+    """Refused by name, though the file is otherwise a checkpoint; by the code of the process apart, here where it is watched.
+
+    What is known to get past others also goes the whole way.
+    """
     module, word, given = GADGETS[case]
     path = tmp_path / "model.ckpt"
     path.write_bytes(zipped(whole(beside(call(module, word, *given)))))
 
     def action() -> None:
-        with pytest.raises(CheckpointError, match=r"asks to run .* when it is opened") as caught:
-            load(path)
-        assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
-        with open(path, "rb") as file, pytest.raises(Refused, match="asks to run"):
+        with open(path, "rb") as file, pytest.raises(Refused, match=r"asks to run .* when it is opened"):
             examine(Source(file))
+        if case.startswith(("CVE", "GHSA", "os")):
+            assert "asks to run" in refused(path)
 
     assert watching(action) == []
 
@@ -284,15 +295,6 @@ TRICKS: dict[str, bytes] = {
 }
 
 
-def refused(path: Path) -> str:
-    """The reason, which has to come from the reading: a process that fell over says something else."""
-    with pytest.raises(CheckpointError) as caught:
-        load(path)
-    message = str(caught.value)
-    assert message.startswith(f"{path} ") and message.isprintable() and "failed" not in message
-    return message
-
-
 @pytest.mark.parametrize("case", TRICKS)
 def test_a_trick_of_opcodes(tmp_path: Path, case: str, canary: Path, watching: Callable[..., list[str]]) -> None:
     path = tmp_path / "model.ckpt"
@@ -303,6 +305,7 @@ def test_a_trick_of_opcodes(tmp_path: Path, case: str, canary: Path, watching: C
 BINARY = b"\x00\x80\xffcos\nsystem\n"
 HARMLESS: dict[str, bytes] = {
     "alone": b"N",
+    "words as names": value({"two\nlines": [1], "w" * 5000: {"a": 1}}),
     "pickle in bytes": b"B" + struct.pack("<I", len(NESTED)) + NESTED,
     "array of bytes": b"\x96" + struct.pack("<Q", len(BINARY)) + BINARY,
     "frame too long": b"\x95" + b"\xff" * 8 + b"N",

@@ -198,6 +198,15 @@ def test_a_tensor_with_attributes(tmp_path: Path) -> None:
     assert same(read(tmp_path / "model.pt")[0]["a"], tensor)
 
 
+def test_the_first_embeddings(tmp_path: Path) -> None:
+    """Textual inversion saved its vectors in a module."""
+    vectors = nn.ParameterDict({"*": nn.Parameter(torch.randn(2, 3))})
+    for new in (True, False):
+        save({"string_to_token": {"*": 265}, "string_to_param": vectors}, tmp_path / "embedding.pt", new)
+        found = read(tmp_path / "embedding.pt")[0]
+        assert list(found) == ["string_to_param.*"] and same(found["string_to_param.*"], vectors["*"])
+
+
 def test_what_holds_more_than_numbers_is_refused(tmp_path: Path) -> None:
     refused = {
         "to_sparse": torch.eye(3).to_sparse(),

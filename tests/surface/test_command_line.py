@@ -8,15 +8,21 @@ from sumi.apps.cli import COMMANDS, main
 
 OPTIONS = {
     "": """
-        --count --device --eta --first --guidance --guidance-rescale --height --help --model --negative --output --precision
-        --quiet --sampler --seed --spacing --steps --version --width -h -m -n -o -q
+        --count --device --download --eta --first --guidance --guidance-rescale --height --help --model --negative --no-ema
+        --output --precision --prediction --quiet --revision --sampler --seed --spacing --steps --variant --version --width
+        -h -m -n -o -q
+    """,
+    "convert": """
+        --download --help --no-ema --only --overwrite --precision --prediction --prune --quiet --revision --shard --variant
+        --with --write-variant -h -q
     """,
     "eval": """
-        --count --device --guidance --help --json --kind --model --precision --seed --steps --vocabulary -h -m
+        --count --device --download --guidance --help --json --kind --model --no-ema --precision --prediction --revision --seed
+        --steps --variant --vocabulary -h -m
     """,
-    "inspect": "--help -h",
+    "inspect": "--help --json --prediction --revision -h",
     "samplers": "--help -h",
-    "train": "--fresh --help --minutes --out -h",
+    "train": "--device --fresh --help --minutes --out -h",
 }
 
 

@@ -4,25 +4,25 @@ The paths of pictures go to standard output as they are written, everything else
 0; 2 and one line for anything wrong in what was asked; 130 after Ctrl-C. Nothing heavy is imported before it is needed.
 """
 
-import argparse
 import io
 import itertools
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from sumi.errors import DependencyError, OutputError, RequestError, SumiError
-from sumi.request import FIELDS, Request, did_you_mean
+from sumi.apps.files import convert, inspect
+from sumi.apps.options import Parser, Version, add_field, add_model, source, summary
+from sumi.errors import ModelWarning, OutputError, RequestError, SumiError
+from sumi.request import FIELDS, Request
 
 if TYPE_CHECKING:
     from sumi.pipeline import Step
 
-METAVARS = {str: "TEXT", int: "N", float: "X"}
-SHORT = {"count": ["-n"]}
 OTHER_FORMATS = (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 
 
@@ -33,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     command, rest = (COMMANDS[words[0]], words[1:]) if words[0] in COMMANDS else (make, words)
     try:
-        with suppress(SystemExit):  # argparse's, after --help and --version
+        with suppress(SystemExit), warnings.catch_warnings():  # argparse's, after --help and --version
+            warnings.simplefilter("always", ModelWarning)
+            warnings.showwarning = _show_warning
             command(rest)
         print(end="", flush=True)
     except SumiError as error:
@@ -53,26 +55,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def make(words: Sequence[str]) -> None:
     """Make pictures from words."""
-    parser = Parser("sumi", make, epilog="commands:\n" + "\n".join(f"  {name:10} {_summary(run)}" for name, run in COMMANDS.items()))
+    commands = "\n".join(f"  {name:10} {summary(run)}" for name, run in COMMANDS.items())
+    parser = Parser("sumi", make, epilog=f"commands:\n{commands}", commands=COMMANDS)
     parser.usage = "sumi PROMPT [options]\n       sumi COMMAND ..."
     parser.add_argument("prompt", metavar="PROMPT", help=FIELDS["prompt"].doc + "; after -- if it is the name of a command")
     for name in FIELDS:
         if name != "prompt":
-            _add_field(parser, name)
+            add_field(parser, name)
     parser.add_argument("-o", "--output", metavar="PATH", help="a .png file, replaced, or a folder (default: this one, names numbered)")
-    _add_placement(parser)
+    add_model(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
     parser.add_argument("--version", action=Version, help="print the version of sumi")
-    asked = vars(parser.read(words))
-    model, device, precision, output, quiet = (asked.pop(name) for name in ("model", "device", "precision", "output", "quiet"))
-    request = Request(**asked)
-    destination = _destination(output, request.count)
+    args = parser.read(words)
+    request, quiet = Request(**{name: value for name, value in vars(args).items() if name in FIELDS}), args.quiet
+    destination = _destination(args.output, request.count)
 
     from sumi.pipeline import Decoded, Encoded, Step, load, stream
 
     progress = Progress(quiet)
     try:
-        for event in stream(load(model, device=device, precision=precision), request):
+        for event in stream(load(args.model, device=args.device, precision=args.precision, **source(args)), request):
             match event:
                 case Encoded():
                     request = event.request
@@ -99,10 +101,10 @@ def samplers(words: Sequence[str]) -> None:
     print("samplers (network calls a step; options)")
     for name, sampler in SAMPLERS.items():
         options = ", ".join(f"{option} {value:g}" for option, value in sampler.options.items())
-        print(f"  {name:16} {sampler.calls}  {options:6}  {_summary(sampler.function)}")
+        print(f"  {name:16} {sampler.calls}  {options:6}  {summary(sampler.function)}")
     print("spacings")
     for name, spacing in SPACINGS.items():
-        print(f"  {name:16} {_summary(spacing)}")
+        print(f"  {name:16} {summary(spacing)}")
 
 
 def train(words: Sequence[str]) -> None:
@@ -122,13 +124,13 @@ def train(words: Sequence[str]) -> None:
 def evaluate(words: Sequence[str]) -> None:
     """Score a model: the share of its pictures that show what was asked for."""
     parser = Parser("sumi eval", evaluate)
-    _add_placement(parser)
+    add_model(parser)
     parser.add_argument("--count", metavar="N", type=int, default=1000, help="how many pictures (default: 1000)")
     parser.add_argument("--vocabulary", metavar="NAME", default="shapes", help="shapes, objects or world (default: shapes)")
     parser.add_argument("--kind", metavar="NAME", help="one kind of scene (default: all)")
     parser.add_argument("--json", action="store_true", help="print every number, with its interval of confidence, as JSON")
     for name in ("seed", "steps", "guidance"):
-        _add_field(parser, name)
+        add_field(parser, name)
     args = parser.read(words)
     asked = {name: getattr(args, name) for name in ("seed", "steps", "guidance") if hasattr(args, name)}
     request = Request(**{"seed": 0, **asked}, count=args.count)
@@ -143,7 +145,7 @@ def evaluate(words: Sequence[str]) -> None:
     for name, value, known in (("vocabulary", args.vocabulary, VOCABULARIES), ("kind", args.kind, (None, *KINDS))):
         if value not in known:
             raise RequestError(f"there is no {name} {value!r}: use {', '.join(filter(None, known))}")
-    model = load(args.model, device=args.device, precision=args.precision)
+    model = load(args.model, device=args.device, precision=args.precision, **source(args))
     request = resolve(request, model.spec)
     report = score(
         lambda scenes: (np.asarray(picture.image) for picture in illustrate(model, [scene.caption for scene in scenes], request)),
@@ -166,77 +168,13 @@ def evaluate(words: Sequence[str]) -> None:
             print(f"{label:14} {share.n:6}  {interval:26}  {report.autoencoder[name].value or 0:11.1%} {real}".rstrip())
 
 
-def inspect(words: Sequence[str]) -> None:
-    """Describe a model: what it is, its defaults, its size."""
-    parser = Parser("sumi inspect", inspect)
-    parser.add_argument("path", nargs="?", metavar="PATH", help="folder of the model (default: the one that comes with sumi)")
-    args = parser.read(words)
-    from sumi.models.placement import weightless
-    from sumi.nets.autoencoder import Autoencoder
-    from sumi.nets.clip import TextEncoder
-    from sumi.nets.unet import UNet
-    from sumi.pipeline import SHIPPED
-    from sumi.store.folder import read_spec
-
-    folder = Path(args.path) if args.path else SHIPPED
-    spec = read_spec(folder)
-    height, width = spec.size
-    latent = (spec.autoencoder.latent_channels, height // spec.factor, width // spec.factor)
-    rows = {
-        "model": spec.name,
-        "pictures": f"{width} x {height}; sides are multiples of {spec.multiple}",
-        "latents": " x ".join(map(str, latent)),
-        "prompt": f"{spec.text.length - 2} tokens of {spec.text.vocab_size}" if spec.text else "none",
-        "schedule": f"{spec.schedule.kind}, {spec.schedule.steps} steps; the network predicts {spec.schedule.prediction}",
-        "defaults": f"{spec.steps} steps of {spec.sampler}, {spec.spacing}; guidance {spec.guidance:g}",
-    }
-    with weightless():
-        networks = {"unet": UNet(spec.unet), "autoencoder": Autoencoder(spec.autoencoder)}
-        networks |= {name: TextEncoder(text) for name, text in (("text encoder", spec.text), ("text encoder 2", spec.text_2)) if text}
-    rows |= {name: f"{sum(p.numel() for p in network.parameters()):,} parameters" for name, network in networks.items()}
-    rows["files"] = f"{sum(path.stat().st_size for path in folder.rglob('*') if path.is_file()) / 1e6:,.1f} MB in {folder}"
-    for name, text in rows.items():
-        print(f"{name:14}  {text}")
-
-
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"eval": evaluate, "inspect": inspect, "samplers": samplers, "train": train}
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse, with its errors as ours and its layout left alone."""
-
-    def __init__(self, prog: str, command: Callable[[Sequence[str]], None], epilog: str | None = None) -> None:
-        formatter = argparse.RawDescriptionHelpFormatter
-        super().__init__(prog, description=_summary(command), epilog=epilog, formatter_class=formatter, allow_abbrev=False)
-
-    def read(self, words: Sequence[str]) -> argparse.Namespace:
-        """The arguments. RequestError for what cannot be understood."""
-        found, rest = self.parse_known_args(list(words))
-        if not rest:
-            return found
-        if rest[0].startswith("-"):
-            flags = [flag for action in self._actions for flag in action.option_strings]
-            self.error(f"there is no option {rest[0]}{did_you_mean(rest[0], flags)}")
-        self.error(f"{rest[0]!r} is one word too many (a prompt goes in quotes){did_you_mean(words[0], COMMANDS)}")
-
-    def error(self, message: str) -> NoReturn:
-        raise RequestError(f"{message}; see {self.prog} --help")
-
-
-class Version(argparse.Action):
-    """Looks the version up when it is asked for: that takes as long as the rest of `sumi --help`."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
-        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            print(version("sumi"))
-        except PackageNotFoundError as error:
-            raise DependencyError("sumi runs from its source and has no version until it is installed: pip install -e .") from error
-        parser.exit()
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "convert": convert,
+    "eval": evaluate,
+    "inspect": inspect,
+    "samplers": samplers,
+    "train": train,
+}
 
 
 class Progress:
@@ -261,21 +199,14 @@ class Progress:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """One line, without the place in the code that a programmer would want."""
+    print(f"sumi: {message}", file=sys.stderr)
+
+
 def _drop_output() -> None:
     """What is still buffered must not fail once more when the interpreter ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _add_field(parser: Parser, name: str) -> None:
-    """An option for a field of `Request`; what is not given is not among the arguments."""
-    field, flags = FIELDS[name], [*SHORT.get(name, []), "--" + name.replace("_", "-")]
-    parser.add_argument(*flags, type=field.type, metavar=METAVARS[field.type], default=argparse.SUPPRESS, help=field.doc)
-
-
-def _add_placement(parser: Parser) -> None:
-    parser.add_argument("-m", "--model", metavar="PATH", help="folder of a model (default: the one that comes with sumi)")
-    parser.add_argument("--device", metavar="NAME", help="a device, as PyTorch names it (default: the fastest here)")
-    parser.add_argument("--precision", metavar="NAME", help="float32, bfloat16 or float16 (default: what suits model and hardware)")
 
 
 def _destination(output: str | None, count: int) -> Callable[[Request], Path]:
@@ -301,8 +232,3 @@ def _unused(path: Path) -> Path:
     """The path, numbered if there is such a file already: it may be another prompt's."""
     others = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
     return next(candidate for candidate in itertools.chain([path], others) if not candidate.exists())
-
-
-def _summary(documented: object) -> str:
-    """The first line of a docstring."""
-    return (documented.__doc__ or "").split("\n", 1)[0]

@@ -130,6 +130,7 @@ SDXL = ModelSpec(
     autoencoder=KL_F8_XL,
     text=CLIP_L_XL,
     text_2=OPENCLIP_BIGG,
+    zero_null=True,
     schedule=ScheduleConfig(final_sigma_zero=True),
     size=(1024, 1024),
     guidance=5.0,
@@ -150,6 +151,7 @@ SDXL_REFINER = replace(
     ),
     text=OPENCLIP_BIGG,
     text_2=None,
+    zero_null=False,
 )
 SDXL_TURBO = replace(SDXL, name="sdxl-turbo", size=(512, 512), steps=1, guidance=1.0, sampler="euler_ancestral", spacing="trailing")
 

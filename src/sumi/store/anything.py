@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+from torch import Tensor
+
 from sumi.config import ModelSpec, Prediction
 from sumi.errors import CheckpointError
 from sumi.store import detect, single
 from sumi.store.find import find
 from sumi.store.folder import read_model, read_spec
-from sumi.store.model import Model
-from sumi.store.single import read_single
+from sumi.store.model import Model, check
+from sumi.store.single import read_part, read_single
 
 
 def open_model(
@@ -41,3 +43,14 @@ def spec_of(name: str | Path, *, prediction: Prediction | None = None, revision:
         return read_spec(path)
     forms, says = single.describe(path)
     return detect.identify({name: shape for name, (_, shape) in forms.items()}, says, str(path), prediction=prediction).spec
+
+
+def open_part(name: str | Path, part: str, spec: ModelSpec) -> dict[str, Tensor]:
+    """One part, of the kind that a spec has, out of a folder or file of a model, or a file of the part alone; by native names.
+
+    CheckpointError as `open_model`, and if it does not fit the spec.
+    """
+    path = find(name)
+    state = read_model(path).states.get(part, {}) if path.is_dir() else read_part(path, part, spec)
+    check(Model(spec, {part: state}, where=str(path)), only=part)
+    return state

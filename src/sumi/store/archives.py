@@ -84,10 +84,12 @@ Reading = tuple[Machine, object, dict[str, tuple[int, int]]]
 def _reached(machine: Machine, root: object) -> dict[str, View]:
     """The tensors under `root` by path: keys of dictionaries and numbers of lists, joined by dots."""
     found: dict[str, View] = {}
-    pending: list[tuple[str, object, int]] = [("tensor" if isinstance(root, View) else "", root, 0)]
+    pending: list[tuple[str | None, object, int]] = [("tensor" if isinstance(root, View) else "", root, 0)]
     while pending:
         path, value, depth = pending.pop()
         if isinstance(value, View):
+            if path is None:
+                raise damaged("the name of a tensor is none")
             if path in found or len(found) == MAX_TENSORS:
                 raise damaged(f"two tensors are called {shown(path)}" if path in found else f"more than {MAX_TENSORS} tensors")
             found[path] = value
@@ -98,12 +100,15 @@ def _reached(machine: Machine, root: object) -> dict[str, View]:
             below = []
             for key, item in value.items() if isinstance(value, dict) else enumerate(value):
                 if isinstance(item, View | dict | list | tuple) and (isinstance(key, str) or not isinstance(value, dict)):
-                    name = f"{path}.{key}" if path else str(key)
-                    if len(name) > MAX_NAME or not name.isprintable():
-                        raise damaged(f"a tensor in it is called {shown(name)}")
-                    below.append((name, item, depth + 1))
+                    below.append((_joined(path, str(key)), item, depth + 1))
             pending += reversed(below)
     return found
+
+
+def _joined(path: str | None, key: str) -> str | None:
+    """None where no tensor can be called so; other things may be."""
+    fits = path is not None and len(path) + len(key) < MAX_NAME and key.isprintable()
+    return (f"{path}.{key}" if path else key) if fits else None
 
 
 def _values(root: object) -> dict[str, int | float | str]:
@@ -134,7 +139,9 @@ class Storages:
     def __init__(self) -> None:
         self.found: dict[str, Storage] = {}
 
-    def __call__(self, saved: object) -> Storage:
+    def __call__(self, saved: object) -> Storage | Name:
+        if isinstance(saved, tuple) and len(saved) == 4 and saved[0] == "module" and isinstance(saved[1], Name):
+            return saved[1]  # before zip, classes of modules were kept with their source
         storage = _storage(saved)
         first = self.found.setdefault(storage.key, storage)
         if first.size != storage.size:

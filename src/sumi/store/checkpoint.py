@@ -38,7 +38,6 @@ KINDS = {
     "U64": ("uint64", 8), "U32": ("uint32", 4), "U16": ("uint16", 2), "U8": ("uint8", 1), "BOOL": ("bool", 1),
 }  # fmt: skip
 
-PICKLE = "is a PyTorch pickle, which can run code when it is opened: use the .safetensors file of the same model"
 # What is found where weights should be, by its first bytes.
 IMPOSTORS = {
     b"PK\x03\x04": "is a zip without weights in it: unpack it, or download the file itself",

@@ -46,7 +46,7 @@ def find(name: str | Path, *, revision: str | None = None, variant: str | None =
     if owner:
         return _from_hub(owner, file, revision or "main", variant)
     places = ", ".join(map(str, roots()))
-    raise CheckpointError(f"there is no model {name}: it is no path, not in the model folders ({places}), and no id of a repository")
+    raise CheckpointError(f"{name} is no path, no model in the model folders ({places}) and no id of a repository: check its spelling")
 
 
 def roots() -> list[Path]:

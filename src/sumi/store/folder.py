@@ -13,7 +13,7 @@ file had that no part reads. Nothing is fetched, and nothing in a folder is run.
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -44,7 +44,8 @@ from sumi.store.layout import (
     reads_words,
     tokenizer_folder,
 )
-from sumi.store.model import Model, Parts, State, Words, build, cast, model_of
+from sumi.store.model import Model, Parts, State, Words, build, model_of
+from sumi.store.writer import Say, write
 from sumi.text.bpe import Tokenizer
 from sumi.text.wordpiece import WordPiece
 
@@ -62,18 +63,28 @@ Network = TypeVar("Network", bound=nn.Module)
 
 def write_folder(path: Path, spec: ModelSpec, parts: Parts, dtype: torch.dtype = torch.float32) -> None:
     """Writes networks, whole or not at all, their numbers as `dtype` (float16 halves the size); OutputError as `write_model`."""
-    write_model(path, cast(model_of(spec, parts), dtype))
+    write_model(path, model_of(spec, parts), precision=dtype)
 
 
-def write_model(path: Path, model: Model, *, variant: str | None = None, shard: int | None = None) -> None:
-    """Writes a model, whole or not at all, every tensor as it is.
+def write_model(
+    path: Path,
+    model: Model,
+    *,
+    variant: str | None = None,
+    shard: int | None = None,
+    precision: torch.dtype | None = None,
+    say: Say | None = None,
+) -> None:
+    """Writes a model, whole or not at all.
 
-    variant: a word in the names of the weight files (`fp16`). shard: bytes that one of them may have at most. A folder that sumi
-    wrote is replaced. OutputError if another is in the way, or the disk does not take it.
+    variant: a word in the names of the weight files (`fp16`). shard: bytes that one of them may have at most. precision: of the
+    fractions, None for that which each has. say: told of the progress. A folder that sumi wrote is replaced. OutputError if another
+    is in the way, or the disk does not take it.
     """
     if path.is_dir() and any(path.iterdir()) and not _is_ours(path):
         raise OutputError(f"{path} holds other files: choose a new folder")
     spec, table = model.spec, index(model.spec, has_words=bool(model.tokenizers))
+    say = None if say is None else _summed(say, [*model.states.values(), model.trained], precision)
     with atomic_folder(path) as folder:
         height, width = (side // spec.factor for side in spec.size)
         sides: dict[str, Json] = {
@@ -84,9 +95,9 @@ def write_model(path: Path, model: Model, *, variant: str | None = None, shard: 
         for part, place in found.items():
             published, ours = _part_json(spec, part)
             _write_json(folder / place.folder / "config.json", published | sides.get(part, {}) | ({"sumi": ours} if ours else {}))
-            _write_weights(folder / place.folder, place.stem, model.states[part], variant, shard)
+            _write_weights(folder / place.folder, place.stem, model.states[part], variant, shard, precision, say)
         if model.trained:
-            _write_weights(folder / "unet", DIFFUSION, model.trained, ".".join(filter(None, (variant, TRAINED))), shard)
+            _write_weights(folder / "unet", DIFFUSION, model.trained, ".".join(filter(None, (variant, TRAINED))), shard, precision, say)
         readers = [place.folder for place in found.values() if place.folder in TEXT_FOLDERS]
         for reader, words in zip(readers, model.tokenizers, strict=False):
             words.save(folder / tokenizer_folder(reader))
@@ -323,24 +334,50 @@ def _write_alone(path: Path, published: Json, config: T, parse: Callable[[Json],
     ours = configs.differences(config, parse(published))
     with atomic_folder(path) as folder:
         _write_json(folder / "config.json", published | ({"sumi": ours} if ours else {}))
-        _write_weights(folder, stem, {name: t.to(dtype) if t.is_floating_point() else t for name, t in state.items()}, None, None)
+        _write_weights(folder, stem, state, None, None, dtype)
 
 
-def _write_weights(folder: Path, stem: str, state: State, variant: str | None, shard: int | None) -> None:
+def _write_weights(
+    folder: Path,
+    stem: str,
+    state: State,
+    variant: str | None,
+    shard: int | None,
+    precision: torch.dtype | None = None,
+    say: Say | None = None,
+) -> None:
     """One file, or several of at most `shard` bytes with an index, as Hugging Face's libraries write and open them."""
     folder.mkdir(parents=True, exist_ok=True)
     suffix = f".{variant}" if variant else ""
     shards = list(_sharded(state, shard))
     if len(shards) < 2:
-        save(folder / f"{stem}{suffix}.safetensors", state)
+        write(folder / f"{stem}{suffix}.safetensors", state, precision=precision, say=say)
         return
     files = [f"{stem}{suffix}-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
     for name, tensors in zip(files, shards, strict=True):
-        save(folder / name, tensors)
+        write(folder / name, tensors, precision=precision, say=say)
     weight_map = {name: file for file, tensors in zip(files, shards, strict=True) for name in tensors}
-    total = {"total_size": sum(tensor.nbytes for tensor in state.values())}
+    total = {"total_size": sum(_bytes(tensor, precision) for tensor in state.values())}
     where = folder / (f"{stem}.safetensors.index{suffix}.json" if suffix else f"{stem}.safetensors.index.json")
     _write_json(where, {"metadata": total, "weight_map": weight_map})
+
+
+def _summed(say: Say, states: Iterable[State], precision: torch.dtype | None) -> Say:
+    """One count of bytes for all files of a model."""
+    total, before = sum(_bytes(tensor, precision) for state in states for tensor in state.values()), 0
+
+    def told(done: int, end: int) -> None:
+        nonlocal before
+        say(before + done, total)
+        before += end if done == end else 0
+
+    return told
+
+
+def _bytes(tensor: Tensor, precision: torch.dtype | None) -> int:
+    """What a tensor takes in a file, its fractions as `precision`."""
+    kind = precision if precision is not None and tensor.is_floating_point() else tensor.dtype
+    return tensor.numel() * kind.itemsize
 
 
 def _sharded(state: State, most: int | None) -> Iterator[dict[str, Tensor]]:

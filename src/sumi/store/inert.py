@@ -39,9 +39,14 @@ INERT = {
     "numpy._core.multiarray._reconstruct", "numpy._core.numeric._frombuffer", "numpy.core.multiarray._reconstruct",
     "numpy.core.numeric._frombuffer", "numpy.ndarray", "pathlib.Path", "pathlib.PosixPath", "pathlib.PurePosixPath",
     "pathlib.PureWindowsPath", "pathlib.WindowsPath", "torch.ByteTensor", "torch.CharTensor", "torch.DoubleTensor", "torch.FloatTensor",
-    "torch.HalfTensor", "torch.IntTensor", "torch.LongTensor", "torch.ShortTensor", "torch.Tensor", "torch.device", "typing.Any", "uuid.UUID",
+    "torch.HalfTensor", "torch.IntTensor", "torch.LongTensor", "torch.ShortTensor", "torch.Tensor", "torch.device",
+    "typing.Any", "uuid.UUID",
 }  # fmt: skip
-INERT_MODULES = re.compile(r"(ldm|lightning|lightning_fabric|main|omegaconf|pytorch_lightning|sgm|taming|torch\.optim)(\.\w+)*", re.A)
+INERT_MODULES = re.compile(
+    r"(jsonargparse|ldm|lightning|lightning_fabric|lightning_utilities|main|omegaconf|pytorch_lightning|sgm|taming|torch\.optim|torchmetrics)"
+    r"(\.\w+)*",
+    re.A,
+)
 OLD_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 NUMBERS = {
     "b1": "?", "f2": "e", "f4": "f", "f8": "d", "i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "u2": "H", "u4": "I", "u8": "Q",
@@ -77,6 +82,10 @@ class Number:
 
     def __init__(self, code: str) -> None:
         self.code, self.order = code, "<"
+
+
+class Parameters(dict[object, object]):
+    """A `ParameterDict`, which the first embeddings were saved in."""
 
 
 class Storage:
@@ -222,6 +231,7 @@ CALLS: dict[str, Callable[..., object]] = {
     "collections.Counter": _pairs,
     "collections.OrderedDict": _pairs,
     "collections.defaultdict": lambda spend, *rest: {},
+    "torch.nn.modules.container.ParameterDict": lambda spend, *rest: Parameters(),
     "numpy.dtype": _number_kind,
     "numpy.core.multiarray.scalar": _scalar,
     "numpy._core.multiarray.scalar": _scalar,

@@ -27,6 +27,8 @@ from sumi.text.wordpiece import WordPiece
 State: TypeAlias = Mapping[str, Tensor]
 Words: TypeAlias = Tokenizer | WordPiece
 TEXTS = ("text_encoder", "text_encoder_2", "bert")
+STATISTICS = "image_normalizer"
+"""The part that is no network: mean and deviation [1 E] of CLIP's embeddings, without which unCLIP takes no picture."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +41,8 @@ class Parts:
     tokenizers: tuple[Words, ...] = ()
     label: LabelEmbedding | None = None
     map: MapRescaler | None = None
+    embeddings: tuple[Tensor, Tensor] | None = None
+    """Mean and deviation [E] of the embeddings of pictures in training (unCLIP)."""
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
@@ -52,7 +56,7 @@ class Model:
 
     spec: ModelSpec
     states: dict[str, dict[str, Tensor]]
-    """By part (the keys of `expected`), then by native name."""
+    """By part (the keys of `expected`, and `STATISTICS` where there are any), then by native name."""
     tokenizers: tuple[Words, ...] = ()
     trained: dict[str, Tensor] = field(default_factory=dict)
     """The U-Net's weights as training left them, where `states` has their average over training."""
@@ -100,7 +104,7 @@ def build(model: Model, dtype: torch.dtype = torch.float32) -> Parts:
     networks = _expected(model)
     for name, network in networks.items():
         fill(network, model.states.get(name, {}), f"{model.where}, its {name},", dtype)
-    return _parts(model.spec, networks, model.tokenizers)
+    return replace(_parts(model.spec, networks, model.tokenizers), embeddings=_statistics(model))
 
 
 def model_of(spec: ModelSpec, parts: Parts) -> Model:
@@ -126,22 +130,18 @@ def model_of(spec: ModelSpec, parts: Parts) -> Model:
     wanted = [(text.length, text.eos_id, text.pad_id) for text in texts if isinstance(text, TextConfig)]
     if wanted and ids != wanted:
         raise ValueError("the tokenizers are not those that the spec describes")
-    return Model(spec, {name: dict(network.state_dict()) for name, network in networks.items() if network is not None}, parts.tokenizers)
+    states = {name: dict(network.state_dict()) for name, network in networks.items() if network is not None}
+    if parts.embeddings is not None:
+        states[STATISTICS] = dict(zip(("mean", "std"), (tensor[None] for tensor in parts.embeddings), strict=True))
+    return Model(spec, states, parts.tokenizers)
 
 
-def cast(model: Model, dtype: torch.dtype) -> Model:
-    """The model with its parts' numbers as `dtype`; whole numbers and what no part reads stay as they are."""
-
-    def of(state: State) -> dict[str, Tensor]:
-        return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-
-    return replace(model, states={part: of(state) for part, state in model.states.items()}, trained=of(model.trained))
-
-
-def misfits(model: Model, names: Mapping[str, Mapping[str, str]] | None = None) -> dict[str, list[str]]:
-    """Names that are missing, unexpected or of another shape, of all parts; `names` are those to say, by part and native name."""
+def misfits(model: Model, names: Mapping[str, Mapping[str, str]] | None = None, only: str | None = None) -> dict[str, list[str]]:
+    """Names that are missing, unexpected or of another shape, of all parts or one; `names` are those to say, by part and native name."""
     found: dict[str, list[str]] = {"missing": [], "unexpected": [], "of another shape": []}
     for part, network in _expected(model).items():
+        if only not in (None, part):
+            continue
         wanted, given, said = network.state_dict(), model.states.get(part, {}), (names or {}).get(part, {})
         call = partial(_called, part, said)
         found["missing"] += [call(name) for name in wanted if name not in given]
@@ -154,9 +154,9 @@ def misfits(model: Model, names: Mapping[str, Mapping[str, str]] | None = None) 
     return {kind: found_names for kind, found_names in found.items() if found_names}
 
 
-def check(model: Model, names: Mapping[str, Mapping[str, str]] | None = None) -> Model:
+def check(model: Model, names: Mapping[str, Mapping[str, str]] | None = None, only: str | None = None) -> Model:
     """The same model. CheckpointError, in one line, if a tensor is missing or does not fit."""
-    if found := misfits(model, names):
+    if found := misfits(model, names, only):
         told = "; ".join(f"{len(each)} {kind}: {', '.join(each[:5])}{' ...' if len(each) > 5 else ''}" for kind, each in found.items())
         raise CheckpointError(f"{model.where} does not fit {model.spec.name}: {told}; use the weights of one model")
     return model
@@ -164,6 +164,16 @@ def check(model: Model, names: Mapping[str, Mapping[str, str]] | None = None) ->
 
 def _called(part: str, names: Mapping[str, str], name: str) -> str:
     return names.get(name, f"{part}.{name}")
+
+
+def _statistics(model: Model) -> tuple[Tensor, Tensor] | None:
+    state = model.states.get(STATISTICS)
+    if state is None:
+        return None
+    shapes, width = {name: tuple(tensor.shape) for name, tensor in state.items()}, (model.spec.unet.vector_width or 0) // 2
+    if shapes != {"mean": (1, width), "std": (1, width)}:
+        raise CheckpointError(f"{model.where}, its {STATISTICS}, should hold mean and std of {width} numbers each: copy it again")
+    return state["mean"][0].float(), state["std"][0].float()
 
 
 def _parts(spec: ModelSpec, networks: Mapping[str, nn.Module], tokenizers: tuple[Words, ...]) -> Parts:

@@ -11,7 +11,7 @@ import re
 import struct
 from collections.abc import Callable
 
-from sumi.store.inert import CALLS, INERT_THING, KINDS, STORAGES, Name, Number, View, damaged, hostile, known, too_much
+from sumi.store.inert import CALLS, INERT_THING, KINDS, STORAGES, Name, Number, Parameters, View, damaged, hostile, known, too_much
 
 # Far above any checkpoint with its optimizer (SDXL: 400,000 opcodes, 2 MB); a pickle that says more is made to waste time.
 MAX_OPCODES = 1_000_000
@@ -178,11 +178,15 @@ class Machine:
         self._call(function, given)
 
     def _build(self) -> None:
-        """Attributes of dictionaries and of tensors are no weights."""
+        """Attributes of dictionaries and of tensors are no weights, but for one kind of dictionary that has its items there."""
         state = self.stack.pop()
         target = self.stack[-1]
         if isinstance(target, Number) and isinstance(state, tuple) and len(state) > 1:
             target.order = ">" if state[1] == ">" else "<"
+        elif isinstance(target, Parameters) and isinstance(state, dict):
+            held = state.get("_parameters")
+            target |= held if isinstance(held, dict) else {}
+            self.spend(len(target))
         elif not (target is INERT_THING or isinstance(target, dict) or (isinstance(target, View) and isinstance(state, dict))):
             raise damaged("a pickle in it makes no sense")
 

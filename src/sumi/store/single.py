@@ -14,6 +14,7 @@ from sumi.store import checkpoint, detect, dialects, pickles
 from sumi.store.model import Model, Words, check
 from sumi.store.pickles import Form
 from sumi.store.vocabulary import bert_tokenizer, clip_tokenizer
+from sumi.store.writer import Say, write
 
 MARK = f"{detect.UNET}input_blocks.0.0.weight"
 PUBLISHED = {"eps": "epsilon", "v": "v", "x0": "sample"}
@@ -80,10 +81,10 @@ def read_single(
     return check(model, called)
 
 
-def write_single(path: Path, model: Model) -> None:
+def write_single(path: Path, model: Model, *, precision: torch.dtype | None = None, say: Say | None = None) -> None:
     """Writes a model as one .safetensors file, whole or not at all; what is left over of the file that it came from goes along.
 
-    OutputError if it cannot be written.
+    precision: of the fractions, None for that which each has. say: told of the progress. OutputError if it cannot be written.
     """
     if path.suffix != ".safetensors":
         raise OutputError(
@@ -100,7 +101,28 @@ def write_single(path: Path, model: Model) -> None:
         tensors |= {part.prefix + name: tensor for name, tensor in dialects.to_original(part.rules, model.trained).items()}
     tensors |= model.leftover
     says = {"modelspec.prediction_type": PUBLISHED[model.spec.schedule.prediction], "modelspec.title": model.spec.name}
-    checkpoint.save(path, tensors, says)
+    write(path, tensors, says, precision=precision, say=say)
+
+
+def write_part(path: Path, model: Model, name: str, *, precision: torch.dtype | None = None, say: Say | None = None) -> None:
+    """Writes one part of a model alone, by its original names without prefix, as autoencoders are passed around."""
+    found = [part for part in dialects.parts(model.spec) if part.name == name]
+    if not found:
+        raise OutputError(f"{model.spec.name} has no part {name!r}: it has {', '.join(model.states)}")
+    write(path, dialects.to_original(found[0].rules, model.states[name]), precision=precision, say=say)
+
+
+def read_part(path: Path, name: str, spec: ModelSpec) -> dict[str, Tensor]:
+    """One part of a spec, by native names, out of a file that holds it alone or among others; CheckpointError as `read_single`."""
+    everything = checkpoint.load(path)
+    tensors = {each.removeprefix(_inside(everything)): tensor for each, tensor in everything.items()}
+    (part,) = (part for part in dialects.parts(spec) if part.name == name)
+    first = part.rules[0].original
+    prefix = next((prefix for prefix in (part.prefix, *detect.AUTOENCODER_PREFIXES) if prefix + first in tensors), None)
+    if prefix is None:
+        raise CheckpointError(f"{path} holds no {name} of {spec.name}: none of its tensors is called {part.prefix}{first} or {first}")
+    own = {each.removeprefix(prefix): tensor for each, tensor in tensors.items() if each.startswith(prefix)}
+    return dialects.to_native(part.rules, own)
 
 
 def _inside(names: Iterable[str]) -> str:

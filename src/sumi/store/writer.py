@@ -1,0 +1,56 @@
+"""Writing safetensors a tensor at a time: as much memory as the largest takes, and progress on the way.
+
+The library's own function wants all tensors in memory in their final precision. The files are byte for byte those that it writes.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sumi.store.checkpoint import KINDS, atomic
+
+NAMES = {getattr(torch, kind): name for name, (kind, _) in KINDS.items()}
+"""What the format calls PyTorch's types."""
+ORDER = ["U64", "I64", "F64", "C64", "F32", "U32", "I32", "BF16", "F16", "U16", "I16", "F8_E4M3", "F8_E5M2", "I8", "U8", "BOOL"]
+"""In which the library writes tensors, the widest first, so that each is aligned; by name among equals."""
+ALIGNMENT = 8
+
+Say = Callable[[int, int], None]
+"""Told, after each tensor, how many bytes there are of how many."""
+
+
+def write(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    precision: torch.dtype | None = None,
+    say: Say | None = None,
+) -> None:
+    """Writes a safetensors file, whole or not at all, its fractions as `precision` (None: as they are).
+
+    OutputError if the folder or the disk does not take it.
+    """
+    kinds = {name: precision if precision is not None and tensor.is_floating_point() else tensor.dtype for name, tensor in tensors.items()}
+    header: dict[str, object] = {"__metadata__": {"format": "pt", **(metadata or {})}}
+    order = sorted(tensors, key=lambda name: (ORDER.index(NAMES[kinds[name]]), name))
+    end = 0
+    for name in order:
+        size = tensors[name].numel() * kinds[name].itemsize
+        header[name] = {"dtype": NAMES[kinds[name]], "shape": list(tensors[name].shape), "data_offsets": [end, end + size]}
+        end += size
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % ALIGNMENT)
+    done = 0
+    with atomic(path) as temporary, open(temporary, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            tensor = tensors[name].detach().cpu().to(kinds[name]).contiguous()
+            if tensor.numel():
+                file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
+            done += tensor.nbytes
+            if say is not None:
+                say(done, end)
