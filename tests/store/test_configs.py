@@ -188,6 +188,7 @@ def test_every_field_of_a_spec_comes_back() -> None:
         LabelConfig(7),
         MapConfig(9),
         ("depth", "mask"),
+        True,
         ScheduleConfig(prediction="x0"),
         (64, 96),
         7,
@@ -204,8 +205,8 @@ def test_every_field_of_a_spec_comes_back() -> None:
 
 def test_schedulers_by_their_own_defaults() -> None:
     betas = {"beta_end": 0.012, "beta_schedule": "scaled_linear", "beta_start": 0.00085}
-    pndm = betas | {"_class_name": "PNDMScheduler", "clip_sample": False}
-    assert schedule_config(pndm | {"num_train_timesteps": 1000, "skip_prk_steps": True, "steps_offset": 1}) == SD15.schedule
+    pndm = betas | {"_class_name": "PNDMScheduler", "clip_sample": False, "steps_offset": 1}
+    assert schedule_config(pndm | {"num_train_timesteps": 1000, "skip_prk_steps": True}) == SD15.schedule
     assert sampler_and_spacing(pndm) == ("ddim", "leading")
     euler = pndm | {"_class_name": "EulerDiscreteScheduler", "interpolation_type": "linear", "set_alpha_to_one": False}
     assert schedule_config(euler) == SDXL.schedule
@@ -213,7 +214,7 @@ def test_schedulers_by_their_own_defaults() -> None:
     assert sampler_and_spacing(euler | {"timestep_spacing": "leading"}) == ("euler", "leading")
     solver = {"_class_name": "DPMSolverMultistepScheduler", "use_karras_sigmas": True}
     assert sampler_and_spacing(solver) == ("dpmpp_2m", "karras")
-    assert schedule_config({"_class_name": "DDIMScheduler"}) == ScheduleConfig("linear", 0.0001, 0.02, final_sigma_zero=True)
+    assert schedule_config({"_class_name": "DDIMScheduler"}) == ScheduleConfig("linear", 0.0001, 0.02, final_sigma_zero=True, steps_offset=0)
 
 
 KL, CLIP, DDIM = autoencoder_json(SD15.autoencoder), text_json(TextConfig()), schedule_json(SD15.schedule, "leading")

@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from torch_files import TENSOR, in_tar, name, text, whole, zipped
 
 from sumi.errors import CheckpointError
 from sumi.store import pickles
@@ -26,6 +25,7 @@ from sumi.store.archives import answer
 from sumi.store.checkpoint import load, save
 from sumi.store.inert import Refused
 from sumi.store.members import Source
+from torch_files import TENSOR, in_tar, name, text, whole, zipped
 
 FAST, FULL = 1500, 10_000
 SECONDS = 2

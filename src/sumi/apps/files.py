@@ -1,8 +1,9 @@
 """Commands about files of models: what one is, and the same model in another form."""
 
 import json
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,14 @@ if TYPE_CHECKING:
     from sumi.store.model import Model
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+WEIGHTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+TOLD = re.compile(
+    r"modelspec\.|sd_|(global_)?step$|epoch$|name$|license$"
+    r"|ss_(base_model|epoch|network_|num_train|output_name|resolution|sd_model_name|steps|v2)"
+)
+"""Metadata worth telling people, of training scripts and of model specifications; programs get all of it."""
+LONGEST, MOST = 100, 40
+"""Characters of what a file says of itself that are shown, and lines of it."""
 
 
 def inspect(words: Sequence[str]) -> None:
@@ -28,7 +37,7 @@ def inspect(words: Sequence[str]) -> None:
 
     report = look(SHIPPED if args.path is None else args.path, **source(args, "prediction", "revision"))
     if args.json:
-        print(json.dumps(report, indent=2))
+        print(json.dumps(report, indent=2).replace("\x7f", "\\u007f"))  # the one control character that JSON leaves as it is
         return
     for name, text in _rows(report).items():
         print(f"{name:16}  {text}")
@@ -49,11 +58,15 @@ def convert(words: Sequence[str]) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
     add_source(parser)
     args = parser.read(words)
-    target, single = Path(args.target), Path(args.target).suffix == ".safetensors"
-    if target.exists() and not args.overwrite:
-        raise OutputError(f"{target} is there already: choose another name, or replace it with --overwrite")
-    if not single and (target.suffix in (".ckpt", ".pt", ".pth", ".bin") or args.only):
+    target, single, shard = Path(args.target), Path(args.target).suffix == ".safetensors", _bytes(args.shard)
+    if not single and (target.suffix.lower() in WEIGHTS or args.only):
         raise OutputError(f"weights are written as safetensors: name the file {target.with_suffix('.safetensors')}")
+    if single and (shard or args.write_variant):
+        raise RequestError(f"{'--shard' if shard else '--write-variant'} is for folders, and {target} is a file: name a folder")
+    if args.write_variant is not None and not re.fullmatch(r"[A-Za-z]\w*", args.write_variant, re.ASCII):
+        raise RequestError(f"--write-variant takes a word such as fp16; got {args.write_variant!r}")
+    if not args.overwrite and (target.exists() or target.is_symlink()):
+        raise OutputError(f"{target} is there already: choose another name, or replace it with --overwrite")
 
     from sumi.models.placement import PRECISIONS
     from sumi.store.anything import open_model
@@ -62,7 +75,8 @@ def convert(words: Sequence[str]) -> None:
 
     if args.precision is not None and args.precision not in PRECISIONS:
         raise RequestError(f"there is no precision {args.precision!r}: use {', '.join(PRECISIONS)}")
-    how: dict[str, Any] = {"precision": PRECISIONS.get(args.precision), "say": None if args.quiet else _progress}
+    progress = Progress(args.quiet)
+    how: dict[str, Any] = {"precision": PRECISIONS.get(args.precision), "say": progress.show}
     model = open_model(args.source, **source(args))
     for other in args.others:
         model = _with(model, other)
@@ -70,24 +84,53 @@ def convert(words: Sequence[str]) -> None:
         model = replace(model, trained={}, leftover={})
     for note in model.notes:
         print(f"sumi: {note}", file=sys.stderr)
-    if args.only:
-        write_part(target, model, args.only, **how)
-    elif single:
-        write_single(target, model, **how)
-    else:
-        write_model(target, model, variant=args.write_variant, shard=_bytes(args.shard), **how)
+    try:
+        if args.only:
+            write_part(target, model, args.only, **how)
+        elif single:
+            write_single(target, model, **how)
+        else:
+            write_model(target, model, variant=args.write_variant, shard=shard, **how)
+    finally:
+        progress.clear()
     print(target)
 
 
+class Progress:
+    """How much is written, on standard error: one line that rewrites itself on a terminal, else a line at the end."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet, self.terminal = quiet, sys.stderr.isatty()
+
+    def show(self, done: int, total: int) -> None:
+        """Says that `done` bytes of `total` are written."""
+        if self.quiet:
+            return
+        if self.terminal:
+            print(f"\r\x1b[K{done / 1e6:,.0f} of {total / 1e6:,.0f} MB", end="", file=sys.stderr, flush=True)
+        elif done == total:
+            print(f"{total / 1e6:,.1f} MB written", file=sys.stderr)
+
+    def clear(self) -> None:
+        """Takes the line off a terminal."""
+        if not self.quiet and self.terminal:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
 def _with(model: "Model", other: str) -> "Model":
-    """The model with one part from somewhere else."""
+    """The model with one part from somewhere else, and without what was left over of its own."""
     from sumi.store.anything import open_part
+    from sumi.store.detect import EMA
+    from sumi.store.dialects import parts
 
     part, _, path = other.partition("=")
-    if part not in model.states or not path:
-        raise RequestError(f"--with takes PART=PATH, PART being one of {', '.join(model.states)}; got {other!r}")
+    prefixes = {each.name: each.prefix for each in parts(model.spec) if each.rules}
+    if part not in prefixes or not path:
+        raise RequestError(f"--with takes PART=PATH, PART being one of {', '.join(prefixes)}; got {other!r}")
     state = open_part(path, part, model.spec)
-    return replace(model, states=model.states | {part: state}, trained={} if part == "unet" else model.trained)
+    gone = (prefixes[part], EMA) if part == "unet" else (prefixes[part],)
+    leftover = {name: tensor for name, tensor in model.leftover.items() if not name.startswith(gone)}
+    return replace(model, states=model.states | {part: state}, trained={} if part == "unet" else model.trained, leftover=leftover)
 
 
 def _bytes(size: str | None) -> int | None:
@@ -97,45 +140,63 @@ def _bytes(size: str | None) -> int | None:
     number = size.rstrip("KMGBkmgb")
     try:
         count = int(float(number) * UNITS[size[len(number) :].upper()])
-    except (KeyError, ValueError):
+    except (KeyError, OverflowError, ValueError):
         count = 0
     if count < 1:
         raise RequestError(f"--shard takes a size such as 5GB; got {size!r}")
     return count
 
 
-def _progress(done: int, total: int) -> None:
-    """How much is written: one line that rewrites itself on a terminal, else a line at the end."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{done / 1e6:,.0f} of {total / 1e6:,.0f} MB", end="\n" if done == total else "", file=sys.stderr, flush=True)
-    elif done == total:
-        print(f"{total / 1e6:,.1f} MB written", file=sys.stderr)
-
-
 def _rows(report: dict[str, Any]) -> dict[str, str]:
     """The lines for people."""
-    rows = {"file": f"{report['path']} ({report['layout']}, {report['format']}, {report['bytes'] / 1e6:,.1f} MB)"}
+    rows = {"file": f"{_tame(report['path'], most=None)} ({report['layout']}, {report['format']}, {report['bytes'] / 1e6:,.1f} MB)"}
     rows["holds"] = f"{report['kind']}: {report['parameters']:,} numbers in {report['tensors']:,} tensors, {_precision(report)}"
     if (spec := report.get("spec")) is not None:
-        unet, (height, width) = spec["unet"], spec["size"]
-        factor = spec["autoencoder"]["patch_size"] << max(0, len(spec["autoencoder"]["block_channels"]) - 1)
-        multiple = factor << (len(unet["block_channels"]) - 1)
+        height, width = spec["size"]
         rows["variant"] = f"{report['variant']} ({report['pipeline']})"
         rows["prediction"] = f"{report['prediction'] or 'not known'}: {report['known_by']}"
         rows["weights"] = "averaged over training, and as training left them" if report["ema"] else "one set"
-        rows["pictures"] = f"{width} x {height}; sides are multiples of {multiple}"
-        rows["latents"] = f"{spec['autoencoder']['latent_channels']} x {height // factor} x {width // factor}"
+        rows["pictures"] = f"{width} x {height}; sides are multiples of {report['multiple']}"
+        rows["latents"] = " x ".join(map(str, report["latents"]))
         rows["prompt"] = _prompt(spec)
         rows["beside it"] = ", ".join(spec["concat"]) or "nothing"
         rows["defaults"] = f"{spec['steps']} steps of {spec['sampler']}, {spec['spacing']}; guidance {spec['guidance']:g}"
         for part, total in report["parts"].items():
             rows[part] = f"{total['parameters']:,} parameters, {_precision(total)}"
-    for name in ("base", "ranks", "layers", "vectors"):
-        if report.get(name):
-            rows[name] = json.dumps(report[name]).strip('"')
-    for name, value in report["metadata"].items():
-        rows[name] = str(value)
+    if report.get("ranks"):
+        rows["ranks"] = _few(report["ranks"])
+    if "layers" in report:
+        rows["layers"] = ", ".join(f"{count} of the {name}" for name, count in report["layers"].items())
+    if "vectors" in report:
+        rows["vectors"] = _few(f"{count} as {name}" for name, count in report["vectors"].items())
+    if "autoencoders" in report:
+        rows["autoencoder"] = " or ".join(map(_autoencoder, report["autoencoders"])) or "of no published kind"
+    if report.get("encoders"):
+        rows["encoder"] = " and ".join(report["encoders"])
+    if "base" in report:
+        rows["made for"] = report["base"] or "not known"
+    told = {name: value for name, value in report["metadata"].items() if TOLD.match(name)}
+    rows |= {_tame(name): _tame(str(value)) for name, value in list(told.items())[:MOST]}
+    if more := len(report["metadata"]) - min(len(told), MOST):
+        rows["metadata"] = f"{more} entries more, with --json"
     return rows
+
+
+def _few(things: Iterable[object]) -> str:
+    """The first eight, and that there are more."""
+    some = [_tame(str(thing)) for thing in things]
+    return ", ".join(some[:8]) + (f" and {len(some) - 8} more" if len(some) > 8 else "")
+
+
+def _tame(text: str, most: int | None = LONGEST) -> str:
+    """Text of a stranger's, fit for one line of a terminal, which would do what control characters tell it to."""
+    short = text if most is None or len(text) <= most else f"{text[:most]}..."
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in short)
+
+
+def _autoencoder(config: dict[str, Any]) -> str:
+    kind, factor = "KL" if config["codebook_size"] is None else "VQ", 2 ** (len(config["block_channels"]) - 1)
+    return f"{kind}, {config['latent_channels']} channels of 1/{factor} the size, times {config['latent_scale']:g}"
 
 
 def _precision(total: dict[str, Any]) -> str:

@@ -206,7 +206,8 @@ def autoencoder_config(json: Json) -> AutoencoderConfig:
         attention_levels=tuple(down.startswith("Attn") for down in json["down_block_types"]),
         middle_attention=json.get("mid_block_add_attention", True),
         norm_groups=json.get("norm_num_groups", 32),
-        latent_scale=json.get("scaling_factor", 0.18215),
+        # Files from before there was this field: of Stable Diffusion, or of a codebook, whose latents the paper leaves as they are.
+        latent_scale=json.get("scaling_factor", 1.0 if quantised else 0.18215),
         codebook_size=json["num_vq_embeddings"] if quantised else None,
     )
     again = autoencoder_json(config)

@@ -11,32 +11,32 @@ What the published fields cannot say is in the same files under "sumi". Beside t
 file had that no part reads. Nothing is fetched, and nothing in a folder is run.
 """
 
-import json
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from sumi.config import AutoencoderConfig, BertConfig, LabelConfig, MapConfig, ModelSpec, TextConfig, UNetConfig
 from sumi.errors import CheckpointError, OutputError
+from sumi.models.embedders import takes_image_embedding
 from sumi.models.placement import weightless
+from sumi.models.zoo import ZOO
 from sumi.nets.autoencoder import Autoencoder
 from sumi.nets.clip import TextEncoder
 from sumi.nets.unet import UNet
-from sumi.store import configs, schedulers
+from sumi.store import configs, layout, schedulers
 from sumi.store.checkpoint import atomic_folder, fill, load, save
 from sumi.store.configs import Json
 from sumi.store.dialects import native_name
 from sumi.store.layout import (
     AUTOENCODER_FOLDERS,
-    CONCATS,
     DIFFUSION,
     LOW_RES_SCHEDULER,
+    NOISING_SCHEDULER,
     TEXT_FOLDERS,
     TRANSFORMER,
     index,
@@ -44,19 +44,16 @@ from sumi.store.layout import (
     reads_words,
     tokenizer_folder,
 )
-from sumi.store.model import Model, Parts, State, Words, build, model_of
-from sumi.store.writer import Say, write
+from sumi.store.model import STATISTICS, Model, Parts, State, Words, build, model_of
+from sumi.store.tables import read_json, understood, write_json
+from sumi.store.weights import TRAINED, read_trained, read_weights, summed, weights_file, write_weights
+from sumi.store.writer import Say
 from sumi.text.bpe import Tokenizer
 from sumi.text.wordpiece import WordPiece
 
 __all__ = ["Parts"]  # where it was first
 
 LEFTOVER = "leftover.safetensors"
-TRAINED = "non_ema"
-"""The variant of a U-Net's file that holds its weights as training left them, beside their average."""
-# What comes of reading a description that describes nothing possible.
-NONSENSE = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-
 T = TypeVar("T")
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -84,7 +81,7 @@ def write_model(
     if path.is_dir() and any(path.iterdir()) and not _is_ours(path):
         raise OutputError(f"{path} holds other files: choose a new folder")
     spec, table = model.spec, index(model.spec, has_words=bool(model.tokenizers))
-    say = None if say is None else _summed(say, [*model.states.values(), model.trained], precision)
+    say = None if say is None else summed(say, [*model.states.values(), model.trained], precision)
     with atomic_folder(path) as folder:
         height, width = (side // spec.factor for side in spec.size)
         sides: dict[str, Json] = {
@@ -94,20 +91,27 @@ def write_model(
         found = places(spec)
         for part, place in found.items():
             published, ours = _part_json(spec, part)
-            _write_json(folder / place.folder / "config.json", published | sides.get(part, {}) | ({"sumi": ours} if ours else {}))
-            _write_weights(folder / place.folder, place.stem, model.states[part], variant, shard, precision, say)
+            write_json(folder / place.folder / "config.json", published | sides.get(part, {}) | ({"sumi": ours} if ours else {}))
+            write_weights(folder / place.folder, place.stem, model.states[part], variant, shard, precision, say)
         if model.trained:
-            _write_weights(folder / "unet", DIFFUSION, model.trained, ".".join(filter(None, (variant, TRAINED))), shard, precision, say)
+            write_weights(folder / "unet", DIFFUSION, model.trained, ".".join(filter(None, (variant, TRAINED))), shard, precision, say)
         readers = [place.folder for place in found.values() if place.folder in TEXT_FOLDERS]
         for reader, words in zip(readers, model.tokenizers, strict=False):
             words.save(folder / tokenizer_folder(reader))
+        if STATISTICS in model.states:
+            width = model.states[STATISTICS]["mean"].shape[-1]
+            write_json(folder / STATISTICS / "config.json", {"_class_name": "StableUnCLIPImageNormalizer", "embedding_dim": width})
+            write_weights(folder / STATISTICS, DIFFUSION, model.states[STATISTICS], variant, None, precision, say)
+        else:
+            table.pop(STATISTICS, None)
         if model.leftover:
             save(folder / LEFTOVER, model.leftover)
-        _write_json(folder / "scheduler" / "scheduler_config.json", schedulers.schedule_json(spec.schedule, spec.spacing, spec.sampler))
-        if "low_res_scheduler" in table:
-            _write_json(folder / "low_res_scheduler" / "scheduler_config.json", LOW_RES_SCHEDULER)
+        write_json(folder / "scheduler" / "scheduler_config.json", schedulers.schedule_json(spec.schedule, spec.spacing, spec.sampler))
+        for name, noising in (("low_res_scheduler", LOW_RES_SCHEDULER), ("image_noising_scheduler", NOISING_SCHEDULER)):
+            if name in table:
+                write_json(folder / name / "scheduler_config.json", noising)
         derived, _ = _published(folder, table)
-        _write_json(folder / "model_index.json", table | {"sumi": configs.differences(spec, derived)})
+        write_json(folder / "model_index.json", table | {"sumi": configs.differences(spec, derived)})
 
 
 def write_autoencoder(path: Path, config: AutoencoderConfig, state: State, dtype: torch.dtype = torch.float32) -> None:
@@ -136,22 +140,25 @@ def read_folder(path: Path, dtype: torch.dtype = torch.float32) -> tuple[ModelSp
 
 
 def read_model(path: Path, *, variant: str | None = None) -> Model:
-    """The model in a folder, with the weight files of a variant (`fp16`) or, by default, the plain ones or whatever there are.
+    """The model in a folder: each part of a variant (`fp16`) if it has that, else as it is, or of whatever variant there is.
 
-    CheckpointError as `read_folder`.
+    CheckpointError as `read_folder`, and if no part has the variant.
     """
     table = read_index(path)
     spec, tokenizers = _described(path, table)
-    states = {}
-    for part, place in places(spec).items():
-        folder = path / ("vqvae" if part == "vae" and (path / "vqvae").is_dir() else place.folder)
-        states[part] = {native_name(name): tensor for name, tensor in _weights(folder, place.stem, variant).items()}
-    trained = path / "unet" / f"{DIFFUSION}.{TRAINED}.safetensors"
+    found = {part: (path / place.folder, place.stem) for part, place in places(spec).items()}
+    if "vae" in found:
+        found["vae"] = (path / _autoencoder_folder(path), DIFFUSION)
+    if takes_image_embedding(spec) and (path / STATISTICS).is_dir():
+        found[STATISTICS] = (path / STATISTICS, DIFFUSION)
+    if variant and not any(weights_file(*place, variant) for place in found.values()):
+        raise CheckpointError(f"{path} has no weights of the variant {variant}: leave it out, or name another")
+    states = {part: _native(read_weights(*place, variant)) for part, place in found.items()}
     return Model(
         spec,
         states,
         tokenizers,
-        {native_name(name): tensor for name, tensor in load(trained).items()} if trained.is_file() else {},
+        {} if variant == TRAINED else _native(read_trained(path / "unet", variant)),
         load(path / LEFTOVER) if (path / LEFTOVER).is_file() else {},
         "its scheduler's file",
         where=str(path),
@@ -162,7 +169,7 @@ def read_unet(path: Path, dtype: torch.dtype = torch.float32) -> UNet:
     """The network of a `unet` folder; CheckpointError as `read_folder`."""
     config = _config(path, configs.unet_config)
     with weightless():
-        unet = _understood(path / "config.json", lambda: UNet(config))
+        unet = understood(path / "config.json", lambda: UNet(config))
     return _filled(unet, path, DIFFUSION, dtype)
 
 
@@ -170,7 +177,7 @@ def read_autoencoder(path: Path, dtype: torch.dtype = torch.float32) -> Autoenco
     """The network of a `vae` folder; CheckpointError as `read_folder`."""
     config = _config(path, configs.autoencoder_config)
     with weightless():
-        autoencoder = _understood(path / "config.json", lambda: Autoencoder(config))
+        autoencoder = understood(path / "config.json", lambda: Autoencoder(config))
     return _filled(autoencoder, path, DIFFUSION, dtype)
 
 
@@ -180,7 +187,7 @@ def read_text_encoder(path: Path, dtype: torch.dtype = torch.float32) -> TextEnc
     if not isinstance(config, TextConfig):
         raise CheckpointError(f"{path} is not CLIP's: use the text encoder of a Stable Diffusion model")
     with weightless():
-        encoder = _understood(path / "config.json", lambda: TextEncoder(config))
+        encoder = understood(path / "config.json", lambda: TextEncoder(config))
     return _filled(encoder, path, TRANSFORMER, dtype)
 
 
@@ -189,21 +196,11 @@ def read_index(path: Path) -> Json:
     return read_json(path / "model_index.json")
 
 
-def read_json(path: Path) -> Json:
-    """A JSON object in a file; CheckpointError if it is not there or not one."""
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing: check the path, or copy the whole folder again")
-    value = _understood(path, lambda: json.loads(path.read_text(encoding="utf-8")))
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} should hold a JSON object: copy it again")
-    return value
-
-
 def _described(path: Path, table: Json) -> tuple[ModelSpec, tuple[Words, ...]]:
     """The spec that a folder's files describe, sumi's own settings among them, and the tokenizers."""
     spec, tokenizers = _published(path, table)
     where = path / "model_index.json"
-    amended = _understood(where, lambda: configs.amended(spec, table.get("sumi", {})))
+    amended = understood(where, lambda: configs.amended(spec, table.get("sumi", {})))
     if [type(text) for text in _texts(amended)] != [type(text) for text in _texts(spec)]:
         raise CheckpointError(f"{where} and the folder do not have the same text encoders: copy the whole folder again")
     return amended, tokenizers
@@ -223,9 +220,11 @@ def _published(path: Path, table: Json) -> tuple[ModelSpec, tuple[Words, ...]]:
         texts.append(text)
         tokenizers += [words] if words is not None else []
     autoencoder = _autoencoder(path, table, unet)
-    side = read_json(where).get("sample_size", 64)
+    side = read_json(where).get("sample_size") or 64
     sides = side if isinstance(side, list) else [side, side]
     sampler, spacing = schedulers.sampler_and_spacing(scheduler)
+    schedule = understood(scheduler_file, lambda: schedulers.schedule_config(scheduler))
+    kind = str(table.get("_class_name"))
     spec = ModelSpec(
         name=path.resolve().name,
         unet=unet,
@@ -234,29 +233,47 @@ def _published(path: Path, table: Json) -> tuple[ModelSpec, tuple[Words, ...]]:
         text_2=_second(texts, path),
         label=_ours(path / "label_embedding", LabelConfig),
         map=_ours(path / "map_rescaler", MapConfig),
-        concat=CONCATS.get(str(table.get("_class_name")), ()),
-        schedule=_understood(scheduler_file, lambda: schedulers.schedule_config(scheduler)),
-        size=_understood(where, lambda: (sides[0] * autoencoder.factor, sides[1] * autoencoder.factor)),
+        concat=layout.concat(kind, unet, autoencoder),
+        zero_null="XL" in kind and table.get("force_zeros_for_empty_prompt", True),
+        schedule=replace(schedule, steps_offset=1) if kind in layout.OFFSET_ONE else schedule,
+        size=understood(where, lambda: (sides[0] * autoencoder.factor, sides[1] * autoencoder.factor)),
         sampler=sampler,
         spacing=spacing,
     )
-    return _understood(where, lambda: configs.amended(spec, {})), tuple(tokenizers)
+    return understood(where, lambda: configs.amended(spec, _usual(spec))), tuple(tokenizers)
+
+
+def _usual(spec: ModelSpec) -> Json:
+    """The steps and the guidance that suit the published model of this form: no file of a folder tells them."""
+
+    def form(model: ModelSpec) -> tuple[object, ...]:
+        return model.unet, model.concat, model.schedule.prediction
+
+    alike = [model for model in ZOO.values() if form(model) == form(spec)]
+    # Models of few steps are told by their spacing and size; without these, it is the first: the one that they were made of.
+    like = max(alike, key=lambda model: (model.spacing, model.size) == (spec.spacing, spec.size), default=None)
+    return {} if like is None else {"steps": like.steps, "guidance": like.guidance}
 
 
 def _autoencoder(path: Path, table: Json, unet: UNetConfig) -> AutoencoderConfig:
     """That of the folder; latents are pixels in models of pipelines that have none."""
-    folder = next((name for name in AUTOENCODER_FOLDERS if (path / name).is_dir()), AUTOENCODER_FOLDERS[0])
-    if folder not in table and table.get("_class_name") in ("DDPMPipeline", "DDIMPipeline"):
+    folder, kind = _autoencoder_folder(path), table.get("_class_name")
+    if folder not in table and kind in ("DDPMPipeline", "DDIMPipeline"):
         channels = unet.out_channels
         return AutoencoderConfig(channels, channels, (), attention_levels=(), latent_scale=1.0)
-    return _config(path / folder, configs.autoencoder_config)
+    config = _config(path / folder, configs.autoencoder_config)
+    return replace(config, latent_scale=layout.UPSCALER_SCALE) if kind == layout.UPSCALER else config
+
+
+def _autoencoder_folder(path: Path) -> str:
+    return next((name for name in AUTOENCODER_FOLDERS if (path / name).is_dir()), AUTOENCODER_FOLDERS[0])
 
 
 def _config(folder: Path, parse: Callable[[Json], T]) -> T:
     """The configuration of a part: what its published fields say, amended by ours."""
     path = folder / "config.json"
     found = read_json(path)
-    config: T = _understood(path, lambda: configs.amended(parse(found), found.get("sumi", {})))
+    config: T = understood(path, lambda: configs.amended(parse(found), found.get("sumi", {})))
     return config
 
 
@@ -266,7 +283,7 @@ def _ours(folder: Path, kind: Callable[..., T]) -> T | None:
         return None
     path = folder / "config.json"
     fields = {name: value for name, value in read_json(path).items() if name[0] != "_"}
-    config: T = _understood(path, lambda: configs.amended(kind(), fields))
+    config: T = understood(path, lambda: configs.amended(kind(), fields))
     return config
 
 
@@ -333,106 +350,18 @@ def _write_alone(path: Path, published: Json, config: T, parse: Callable[[Json],
         raise OutputError(f"{path} holds other files: choose a new folder")
     ours = configs.differences(config, parse(published))
     with atomic_folder(path) as folder:
-        _write_json(folder / "config.json", published | ({"sumi": ours} if ours else {}))
-        _write_weights(folder, stem, state, None, None, dtype)
-
-
-def _write_weights(
-    folder: Path,
-    stem: str,
-    state: State,
-    variant: str | None,
-    shard: int | None,
-    precision: torch.dtype | None = None,
-    say: Say | None = None,
-) -> None:
-    """One file, or several of at most `shard` bytes with an index, as Hugging Face's libraries write and open them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    suffix = f".{variant}" if variant else ""
-    shards = list(_sharded(state, shard))
-    if len(shards) < 2:
-        write(folder / f"{stem}{suffix}.safetensors", state, precision=precision, say=say)
-        return
-    files = [f"{stem}{suffix}-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
-    for name, tensors in zip(files, shards, strict=True):
-        write(folder / name, tensors, precision=precision, say=say)
-    weight_map = {name: file for file, tensors in zip(files, shards, strict=True) for name in tensors}
-    total = {"total_size": sum(_bytes(tensor, precision) for tensor in state.values())}
-    where = folder / (f"{stem}.safetensors.index{suffix}.json" if suffix else f"{stem}.safetensors.index.json")
-    _write_json(where, {"metadata": total, "weight_map": weight_map})
-
-
-def _summed(say: Say, states: Iterable[State], precision: torch.dtype | None) -> Say:
-    """One count of bytes for all files of a model."""
-    total, before = sum(_bytes(tensor, precision) for state in states for tensor in state.values()), 0
-
-    def told(done: int, end: int) -> None:
-        nonlocal before
-        say(before + done, total)
-        before += end if done == end else 0
-
-    return told
-
-
-def _bytes(tensor: Tensor, precision: torch.dtype | None) -> int:
-    """What a tensor takes in a file, its fractions as `precision`."""
-    kind = precision if precision is not None and tensor.is_floating_point() else tensor.dtype
-    return tensor.numel() * kind.itemsize
-
-
-def _sharded(state: State, most: int | None) -> Iterator[dict[str, Tensor]]:
-    """The tensors in their order, cut where one more would be too much."""
-    shard: dict[str, Tensor] = {}
-    size = 0
-    for name, tensor in state.items():
-        if most is not None and shard and size + tensor.nbytes > most:
-            yield shard
-            shard, size = {}, 0
-        shard[name] = tensor
-        size += tensor.nbytes
-    yield shard
+        write_json(folder / "config.json", published | ({"sumi": ours} if ours else {}))
+        write_weights(folder, stem, state, None, None, dtype)
 
 
 def _filled(network: Network, folder: Path, stem: str, dtype: torch.dtype) -> Network:
-    tensors = {native_name(name): tensor for name, tensor in _weights(folder, stem, None).items()}
-    fill(network, tensors, str(folder), dtype)
+    fill(network, _native(read_weights(folder, stem)), str(folder), dtype)
     network.eval()
     return network
 
 
-def _weights(folder: Path, stem: str, variant: str | None) -> dict[str, Tensor]:
-    """The tensors of a part, in one file or in several with an index; those of `variant`, else the plain ones, else what there is."""
-    stems = (stem, TRANSFORMER_PICKLE) if stem == TRANSFORMER else (stem,)
-    for found in _suffixes(folder, stem, variant):
-        for name in (f"{stem}{found}.safetensors", *(f"{each}{found}.bin" for each in stems)):
-            if (folder / name).is_file():
-                return load(folder / name)
-        for name in (f"{stem}.safetensors.index{found}.json", *(f"{each}.bin.index{found}.json" for each in stems)):
-            if (folder / name).is_file():
-                return _shards(folder / name)
-    asked = f" of the variant {variant}" if variant else ""
-    raise CheckpointError(f"{folder} has no weights{asked} ({stem}.safetensors): copy the whole folder again")
-
-
-TRANSFORMER_PICKLE = "pytorch_model"
-
-
-def _suffixes(folder: Path, stem: str, variant: str | None) -> list[str]:
-    """What may come between the stem and the ending of a weight file, in the order of preference."""
-    if variant:
-        return [f".{variant}"]
-    known = re.compile(rf"{stem}(\.\w+)(-\d+-of-\d+)?\.(safetensors|bin)")
-    others = {match[1] for path in sorted(folder.glob(f"{stem}.*")) if (match := known.fullmatch(path.name))}
-    return ["", *sorted(others - {f".{TRAINED}"})]
-
-
-def _shards(table: Path) -> dict[str, Tensor]:
-    found = read_json(table)
-    shards = _understood(table, lambda: list(dict.fromkeys(found["weight_map"].values())))
-    # The index comes with the folder: a name in it must not lead out of the folder.
-    if not all(isinstance(name, str) and re.fullmatch(r"[\w-][\w.-]*\.(safetensors|bin)", name) for name in shards):
-        raise CheckpointError(f"{table} names files outside of its folder: get the folder from somewhere else")
-    return {name: tensor for shard in shards for name, tensor in load(table.parent / shard).items()}
+def _native(tensors: State) -> dict[str, Tensor]:
+    return {native_name(name): tensor for name, tensor in tensors.items()}
 
 
 def _is_ours(path: Path) -> bool:
@@ -440,19 +369,3 @@ def _is_ours(path: Path) -> bool:
         return "sumi" in read_index(path)
     except CheckpointError:
         return False
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-
-
-def _understood(path: Path, parse: Callable[[], T]) -> T:
-    """What `parse` makes of a file; whatever it raises becomes one line with the file's name."""
-    try:
-        return parse()
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    except (*NONSENSE, OSError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{path} is damaged or not of a Stable Diffusion model ({reason}): copy it again") from error

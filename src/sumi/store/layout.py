@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sumi.config import BertConfig, Concat, ModelSpec, TextConfig
+from sumi.config import AutoencoderConfig, BertConfig, Concat, ModelSpec, TextConfig, UNetConfig
 from sumi.models.embedders import takes_image_embedding
 from sumi.store import configs, schedulers
 from sumi.store.configs import Json
@@ -19,12 +19,25 @@ CONCATS: dict[str, tuple[Concat, ...]] = {
     "StableDiffusionInpaintPipeline": INPAINT,
     "StableDiffusionXLInpaintPipeline": INPAINT,
     "StableDiffusionInstructPix2PixPipeline": ("image",),
+    "StableDiffusionXLInstructPix2PixPipeline": ("image",),
     "StableDiffusionDepth2ImgPipeline": ("depth",),
     "StableDiffusionUpscalePipeline": ("low_res",),
     "LDMSuperResolutionPipeline": ("low_res",),
 }
-"""What lies beside the latent in the models of each of diffusers' pipelines; in all others nothing does."""
+"""What lies beside the latent in the models of each of diffusers' pipelines, which run plain models, too."""
+OFFSET_ONE = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline")
+"""Pipelines that move the times of the leading spacing by 1, whatever the scheduler's file says."""
+UPSCALER = "StableDiffusionUpscalePipeline"
+UPSCALER_SCALE = 0.08333
+"""Of latents in that pipeline, whatever the autoencoder's file says."""
 
+# What noises the embeddings of pictures in unCLIP.
+NOISING_SCHEDULER: Json = {
+    "_class_name": "DDPMScheduler",
+    "beta_schedule": "squaredcos_cap_v2",
+    "num_train_timesteps": 1000,
+    "prediction_type": "epsilon",
+}
 # Of the x4-upscaler, whose low resolution is noised by a schedule of its own.
 LOW_RES_SCHEDULER: Json = {
     "_class_name": "DDPMScheduler",
@@ -72,6 +85,16 @@ def pipeline(spec: ModelSpec) -> str:
     return "StableUnCLIPImg2ImgPipeline" if takes_image_embedding(spec) else "StableDiffusionPipeline"
 
 
+def concat(kind: str, unet: UNetConfig, autoencoder: AutoencoderConfig) -> tuple[Concat, ...]:
+    """What lies beside the latent in the model of a pipeline: what is usual there, if the U-Net has room for just that."""
+    latent = autoencoder.latent_channels
+    usual = [CONCATS[kind]] if kind in CONCATS else []
+    if kind.startswith("StableDiffusion"):  # there, too, are models of one task under the name of another's pipeline
+        usual += [INPAINT, ("depth",)]
+    wide = {"mask": 1, "depth": 1, "low_res": autoencoder.image_channels}
+    return next((names for names in usual if sum(wide.get(name, latent) for name in names) == unet.in_channels - latent), ())
+
+
 def places(spec: ModelSpec) -> dict[str, Place]:
     """Where each part of a spec lies, by the part's name."""
     kind = pipeline(spec)
@@ -117,7 +140,8 @@ def index(spec: ModelSpec, *, has_words: bool = True) -> Json:
             table[place.folder] = [place.library, place.kind]
         if place.folder in TEXT_FOLDERS and has_words:
             table[tokenizer_folder(place.folder)] = ["transformers", "BertTokenizer" if place.folder == "bert" else "CLIPTokenizer"]
-    return table | EXTRAS.get(kind, {})
+    table |= EXTRAS.get(kind, {})
+    return table | ({"force_zeros_for_empty_prompt": spec.zero_null} if "XL" in kind else {})
 
 
 NOTHING: list[Any] = [None, None]
@@ -133,15 +157,20 @@ EXTRAS: dict[str, Json] = {
         "low_res_scheduler": ["diffusers", "DDPMScheduler"],
         "max_noise_level": 350,
     },
-    "StableDiffusionXLPipeline": {"force_zeros_for_empty_prompt": True, "feature_extractor": NOTHING, "image_encoder": NOTHING},
+    "StableDiffusionDepth2ImgPipeline": {"depth_estimator": NOTHING, "feature_extractor": NOTHING},
+    "StableUnCLIPImg2ImgPipeline": {
+        "image_encoder": NOTHING,
+        "feature_extractor": NOTHING,
+        "image_normalizer": ["stable_diffusion", "StableUnCLIPImageNormalizer"],
+        "image_noising_scheduler": ["diffusers", "DDPMScheduler"],
+    },
+    "StableDiffusionXLPipeline": {"feature_extractor": NOTHING, "image_encoder": NOTHING},
     "StableDiffusionXLInpaintPipeline": {
-        "force_zeros_for_empty_prompt": True,
         "requires_aesthetics_score": False,
         "feature_extractor": NOTHING,
         "image_encoder": NOTHING,
     },
     "StableDiffusionXLImg2ImgPipeline": {
-        "force_zeros_for_empty_prompt": False,
         "requires_aesthetics_score": True,
         "text_encoder": NOTHING,
         "tokenizer": NOTHING,

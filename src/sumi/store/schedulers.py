@@ -4,6 +4,8 @@ from sumi.config import ScheduleConfig
 from sumi.store.configs import Fixed, Json, check, choice, sound, written
 
 SCHEDULE: Fixed = {"trained_betas": (None,), "thresholding": (False,)}
+OTHER: Fixed = {"sigma_data": (None,), "timestep_type": ("discrete",)}
+"""Fields of schedulers that are told the noise in another way."""
 
 BETAS = {"scaled_linear": "scaled_linear", "linear": "linear", "cosine": "squaredcos_cap_v2"}
 PREDICTIONS = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
@@ -18,6 +20,8 @@ SAMPLERS = {
 }
 KARRAS = ("EulerDiscreteScheduler", "HeunDiscreteScheduler", "DPMSolverMultistepScheduler")
 """Those that can be asked for Karras' spacing."""
+LEADING = ("DDIMScheduler", "PNDMScheduler", "DDPMScheduler")
+"""Those that are spaced so where the file does not say."""
 
 
 def scheduler_class(sampler: str) -> str:
@@ -49,7 +53,7 @@ def schedule_json(config: ScheduleConfig, spacing: str, sampler: str = "ddim") -
 
 def schedule_config(json: Json) -> ScheduleConfig:
     """The reverse of `schedule_json`, of any common scheduler. `clip_sample` is passed over: latents are never clipped."""
-    check(json, SCHEDULE)
+    check(json, {**SCHEDULE, **OTHER})
     last = json.get("set_alpha_to_one", json.get("_class_name") != "PNDMScheduler")
     return sound(
         ScheduleConfig(
@@ -61,8 +65,7 @@ def schedule_config(json: Json) -> ScheduleConfig:
             prediction=choice(json, "prediction_type", {theirs: ours for ours, theirs in PREDICTIONS.items()}, "epsilon"),
             # Only these two look at the field; the others end at 0.
             final_sigma_zero=last if json.get("_class_name") in ("DDIMScheduler", "PNDMScheduler") else True,
-            # diffusers' Stable Diffusion pipelines put 1 here, whatever the file says.
-            steps_offset=json.get("steps_offset", 1),
+            steps_offset=json.get("steps_offset", 0),
         )
     )
 
@@ -70,5 +73,5 @@ def schedule_config(json: Json) -> ScheduleConfig:
 def sampler_and_spacing(json: Json) -> tuple[str, str]:
     """Which of sumi's samplers and spacings a scheduler's file asks for."""
     name = str(json.get("_class_name"))
-    spacing = json.get("timestep_spacing", "leading" if name in ("DDIMScheduler", "PNDMScheduler") else "linspace")
+    spacing = json.get("timestep_spacing", "leading" if name in LEADING else "linspace")
     return SAMPLERS.get(name, "ddim"), "karras" if json.get("use_karras_sigmas") else spacing

@@ -1,6 +1,6 @@
 """A model as one file: the layout in which the original projects publish, every part under a prefix (`dialects`)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +9,10 @@ from torch import Tensor
 
 from sumi.config import BertConfig, ModelSpec, Prediction, TextConfig
 from sumi.errors import CheckpointError, OutputError
+from sumi.models.embedders import takes_image_embedding
 from sumi.models.zoo import ZOO
 from sumi.store import checkpoint, detect, dialects, pickles
-from sumi.store.model import Model, Words, check
+from sumi.store.model import STATISTICS, Model, Words, check
 from sumi.store.pickles import Form
 from sumi.store.vocabulary import bert_tokenizer, clip_tokenizer
 from sumi.store.writer import Say, write
@@ -19,6 +20,11 @@ from sumi.store.writer import Say, write
 MARK = f"{detect.UNET}input_blocks.0.0.weight"
 PUBLISHED = {"eps": "epsilon", "v": "v", "x0": "sample"}
 BERT_WORDS = BertConfig.vocab_size
+AUGMENTOR = {"mean": "noise_augmentor.data_mean", "std": "noise_augmentor.data_std"}
+VAE = "vae."
+"""What some repackaged files call the autoencoder."""
+UNSCALED = 1024
+"""Width of OpenCLIP ViT-H's embeddings, which unCLIP noises as they are: no file has their statistics."""
 
 
 def describe(path: Path) -> tuple[dict[str, Form], dict[str, object]]:
@@ -28,8 +34,8 @@ def describe(path: Path) -> tuple[dict[str, Form], dict[str, object]]:
     yaml = path.with_suffix(".yaml")
     if yaml.is_file() and yaml.stat().st_size < 1 << 20:
         says["yaml"] = yaml.read_text(encoding="utf-8", errors="replace")
-    inside = _inside(forms)
-    return {name.removeprefix(inside): form for name, form in forms.items()}, says
+    usual = _usual_names(forms)
+    return {usual[name]: form for name, form in forms.items()}, says
 
 
 def read_single(
@@ -48,16 +54,18 @@ def read_single(
     """
     forms, says = describe(path)
     found = detect.identify({name: shape for name, (_, shape) in forms.items()}, says, str(path), prediction=prediction, specs=specs)
-    everything = checkpoint.load(path)
-    tensors = {name.removeprefix(_inside(everything)): tensor for name, tensor in everything.items()}
+    tensors = _load(path)
     spec, used = _scaled(found.spec, tensors), set[str]()
     states: dict[str, dict[str, Tensor]] = {}
     called: dict[str, dict[str, str]] = {}
-    for part in dialects.parts(spec):
+    for part in (part for part in dialects.parts(spec) if part.rules):
         own = {name.removeprefix(part.prefix): tensor for name, tensor in tensors.items() if name.startswith(part.prefix)}
         states[part.name] = dialects.to_native(part.rules, own)
         called[part.name] = {name: part.prefix + rule.original for rule in part.rules for name in rule.native}
         used |= {part.prefix + name for rule in part.rules for name in (rule.original, *rule.aliases)}
+    if statistics := _statistics(spec, tensors):
+        states[STATISTICS] = statistics
+        used |= set(AUGMENTOR.values())
     trained: dict[str, Tensor] = {}
     if ema and found.ema:
         part = dialects.parts(spec)[0]
@@ -65,9 +73,12 @@ def read_single(
         used |= {dialects.ema_name(part.prefix + rule.original) for rule in part.rules}
     leftover = {name: tensor for name, tensor in tensors.items() if name not in used}
     unknown = [name for name in leftover if not detect.ignorable(name)]
-    notes = [
-        f"{path} has {len(unknown)} tensors that belong to no part of {spec.name}: {', '.join(unknown[:5])}{' ...' * (len(unknown) > 5)}"
-    ]
+    notes = []
+    if unknown:
+        some = f"{', '.join(unknown[:5])}{' ...' * (len(unknown) > 5)}"
+        notes.append(f"{path} has {len(unknown)} tensors that belong to no part of {spec.name}: {some}")
+    if takes_image_embedding(spec) and not statistics:
+        notes.append(f"{path} does not hold {' and '.join(AUGMENTOR.values())}, without which no picture can be given: use a folder of it")
     model = Model(
         spec,
         states,
@@ -75,7 +86,7 @@ def read_single(
         trained,
         leftover,
         found.known_by,
-        tuple(notes) if unknown else (),
+        tuple(notes),
         str(path),
     )
     return check(model, called)
@@ -99,6 +110,8 @@ def write_single(path: Path, model: Model, *, precision: torch.dtype | None = No
         part = dialects.parts(model.spec)[0]
         tensors |= {dialects.ema_name(name): tensors[name] for name in tensors if name.startswith(part.prefix)}
         tensors |= {part.prefix + name: tensor for name, tensor in dialects.to_original(part.rules, model.trained).items()}
+    if not _unscaled(statistics := model.states.get(STATISTICS, {})):
+        tensors |= {AUGMENTOR[name]: tensor for name, tensor in statistics.items()}
     tensors |= model.leftover
     says = {"modelspec.prediction_type": PUBLISHED[model.spec.schedule.prediction], "modelspec.title": model.spec.name}
     write(path, tensors, says, precision=precision, say=say)
@@ -114,8 +127,7 @@ def write_part(path: Path, model: Model, name: str, *, precision: torch.dtype | 
 
 def read_part(path: Path, name: str, spec: ModelSpec) -> dict[str, Tensor]:
     """One part of a spec, by native names, out of a file that holds it alone or among others; CheckpointError as `read_single`."""
-    everything = checkpoint.load(path)
-    tensors = {each.removeprefix(_inside(everything)): tensor for each, tensor in everything.items()}
+    tensors = _load(path)
     (part,) = (part for part in dialects.parts(spec) if part.name == name)
     first = part.rules[0].original
     prefix = next((prefix for prefix in (part.prefix, *detect.AUTOENCODER_PREFIXES) if prefix + first in tensors), None)
@@ -123,6 +135,22 @@ def read_part(path: Path, name: str, spec: ModelSpec) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} holds no {name} of {spec.name}: none of its tensors is called {part.prefix}{first} or {first}")
     own = {each.removeprefix(prefix): tensor for each, tensor in tensors.items() if each.startswith(prefix)}
     return dialects.to_native(part.rules, own)
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    tensors = checkpoint.load(path)
+    usual = _usual_names(tensors)
+    return {usual[name]: tensor for name, tensor in tensors.items()}
+
+
+def _usual_names(names: Collection[str]) -> dict[str, str]:
+    """What the original projects would call each tensor: outside of any table, the autoencoder by its long name."""
+    inside = _inside(names)
+    short = not any(name.startswith(inside + detect.AUTOENCODER) for name in names)
+    found = {name: name.removeprefix(inside) for name in names}
+    if short:
+        found |= {name: detect.AUTOENCODER + usual[len(VAE) :] for name, usual in found.items() if usual.startswith(VAE)}
+    return found
 
 
 def _inside(names: Iterable[str]) -> str:
@@ -134,9 +162,25 @@ def _inside(names: Iterable[str]) -> str:
 
 def _scaled(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> ModelSpec:
     """The spec with the scale of its latents where the file has it: it was measured at the start of the model's training."""
-    if (scale := tensors.get("scale_factor")) is None or scale.numel() != 1:
+    if (scale := tensors.get("scale_factor")) is None or scale.numel() != 1 or spec.autoencoder.identity:
         return spec
     return replace(spec, autoencoder=replace(spec.autoencoder, latent_scale=float(scale)))
+
+
+def _statistics(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Mean and deviation of the embeddings that a model is told of (unCLIP), as far as they are known."""
+    if not takes_image_embedding(spec) or spec.unet.vector_width is None:
+        return {}
+    if all(name in tensors for name in AUGMENTOR.values()):
+        return {name: tensors[original] for name, original in AUGMENTOR.items()}
+    width = spec.unet.vector_width // 2
+    return {"mean": torch.zeros(1, width), "std": torch.ones(1, width)} if width == UNSCALED else {}
+
+
+def _unscaled(statistics: Mapping[str, Tensor]) -> bool:
+    return not statistics or (
+        statistics["mean"].shape[-1] == UNSCALED and not statistics["mean"].any() and bool((statistics["std"] == 1).all())
+    )
 
 
 def _averages(part: dialects.Part, tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:

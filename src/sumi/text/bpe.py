@@ -131,7 +131,7 @@ class Tokenizer:
         whole = [left + right.removesuffix(END) for left, right in self.merges if right.endswith(END)]
         known = [word for word in whole if word.isascii() and word.isalpha()]
         unknown = [piece for piece in dict.fromkeys(pieces) if not _is_punctuation(piece)]
-        return [(word, next(iter(difflib.get_close_matches(word, known, n=1, cutoff=0.0)), "")) for word in unknown]
+        return [(word, next(iter(difflib.get_close_matches(word, known, n=1)), "")) for word in unknown]
 
     def save(self, path: Path) -> None:
         """Writes the files of a Hugging Face tokenizer folder, which transformers' CLIPTokenizer opens; OutputError if it cannot."""
