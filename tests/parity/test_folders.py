@@ -407,8 +407,7 @@ CASES = {
     "sd-turbo": Case(
         worded(
             diffusers.StableDiffusionPipeline,
-            SD,
-    SD2,
+            SD2,
             few_steps,
             pad=0,
             **UNCHECKED,
@@ -539,7 +538,7 @@ SAVED: dict[str, dict[str, Any]] = {
     "sharded": {"max_shard_size": "40KB"},
     "pickled": {"safe_serialization": False},
     "fp16": {"variant": "fp16"},
-    "fp16 sharded": {"variant": "fp16", "max_shard_size": "40KB"},
+    "fp16 sharded": {"variant": "fp16", "max_shard_size": "20KB"},
     "fp16 pickled and sharded": {"variant": "fp16", "safe_serialization": False, "max_shard_size": "40KB"},
 }
 
@@ -690,6 +689,15 @@ def test_a_published_description_is_the_variant(name: str, tmp_path: Path, monke
     ids = {"length": 77, "eos_id": tokenizer().eos_id, "pad_id": tokenizer().pad_id}
     expected = {part: None if text is None else replace(text, **ids) for part, text in (("text", spec.text), ("text_2", spec.text_2))}
     assert found == replace(spec, name=tmp_path.name, **expected)
+
+
+def test_pixels_that_would_be_clipped_are_noted(tmp_path: Path, clip: Clip) -> None:
+    CASES["pixels"].pipeline(clip).save_pretrained(tmp_path)
+    assert not open_model(tmp_path).notes
+    for written in (True, ...):
+        edit(tmp_path / "scheduler" / "scheduler_config.json", clip_sample=written)
+        (note,) = open_model(tmp_path).notes
+        assert "clip_sample" in note
 
 
 def test_noise_told_in_another_way_is_refused(tmp_path: Path, clip: Clip) -> None:

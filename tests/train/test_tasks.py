@@ -1,5 +1,6 @@
 """The tasks with the smallest networks, on pictures of 16 pixels: what they learn from, what they learn, and that nothing else decides."""
 
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, replace
@@ -359,6 +360,14 @@ def test_scenes_rendered_ahead_by_other_processes_are_the_same() -> None:
         for ours, theirs in zip(astuple(alone._epoch(epoch)), astuple(ahead._epoch(epoch)), strict=True):
             assert torch.equal(ours, theirs)
     assert not torch.equal(alone._epoch(0).latents, alone._epoch(1).latents)
+
+
+def test_the_map_is_as_large_as_what_it_is_read_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    three = replace(SPEC.unet, block_channels=(8, 8, 16), attention_depth=(0, 0, 1), cross_only=(False,) * 3, heads=2)
+    monkeypatch.setattr(sys.modules[__name__], "SPEC", replace(SPEC, unet=three))
+    task = noise_predictor_task()
+    assert task.held_out.maps.shape[-1] == SIZE // SPEC.factor
+    assert torch.isfinite(task.loss(0, rng(0))[0])
 
 
 def test_the_map_is_of_the_scene() -> None:

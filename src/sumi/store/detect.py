@@ -94,6 +94,8 @@ def identify(
         specs = [spec for spec in specs if spec.autoencoder.identity]
     elif found != "model":
         raise CheckpointError(f"{where} {REFUSALS[found]}")
+    if f"{UNET}input_blocks.0.0.weight" not in shapes:  # by itself, under a shorter name
+        raise CheckpointError(f"{where} {REFUSALS['unet']}")
     form = unet_form({name.removeprefix(UNET): shape for name, shape in shapes.items() if name.startswith(UNET)}, where)
     alike = [spec for spec in specs if _form(spec.unet) == form]
     candidates = [spec for spec in alike if _has_parts(spec, shapes)]
@@ -148,7 +150,10 @@ REFUSALS: dict[str, str] = {
 
 
 def _unet_form(shapes: Shapes) -> UNetConfig:
-    outputs = 1 + max(int(name.split(".")[1]) for name in shapes if name.startswith("output_blocks."))
+    numbers = [int(name.split(".")[1]) for name in shapes if name.startswith("output_blocks.")]
+    if not numbers:
+        raise KeyError("output_blocks")
+    outputs = 1 + max(numbers)
     up = re.compile(r"output_blocks\.\d+\.[12]\.(conv|in_layers\.2)\.weight")
     levels = 1 + sum(up.fullmatch(name) is not None for name in shapes)
     per_level = outputs // levels - 1

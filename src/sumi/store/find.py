@@ -172,16 +172,16 @@ def _model_in(folder: Path) -> Path:
 def _from_hub(repository: str, file: str, revision: str, variant: str | None) -> Path:
     """A repository's folder or file in the cache of Hugging Face; what is not there is downloaded, unless HF_HUB_OFFLINE is set."""
     cache, where = hub_cache(), f"{repository} at {revision}"
-    if (found := _cached(cache, repository, file, revision, variant)) is not None:
-        return found
     offline = [name for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if os.environ.get(name, "").upper() in TRUE]
+    if (found := _cached(cache, repository, file, revision, variant, offline=bool(offline))) is not None:
+        return found
     if offline:
         what = f"{file} of {where}" if file else f"{where}{f' in {variant}' if variant else ''}"
         raise CheckpointError(f"{what} is not in {_shown(cache)}, not wholly at least, and {offline[0]} is set: unset it, or give a path")
     try:
         hub = importlib.import_module("huggingface_hub")  # by name: sumi works without it
     except ImportError as error:
-        raise DependencyError(f"to download {repository}: pip install huggingface_hub; or give the path of a model") from error
+        raise DependencyError(f"to download {repository}: pip install 'sumi[hub]'; or give the path of a model") from error
     try:
         if not file:
             files = [each.rfilename for each in hub.model_info(repository, revision=revision).siblings or ()]
@@ -197,8 +197,11 @@ def _from_hub(repository: str, file: str, revision: str, variant: str | None) ->
         raise CheckpointError(f"{where} cannot be downloaded ({reason}): check its name and the network, or give a path") from error
 
 
-def _cached(cache: Path, repository: str, file: str, revision: str, variant: str | None) -> Path | None:
-    """What of a repository is in the cache, by the layout that huggingface_hub keeps; None if it is not, or not all of it."""
+def _cached(cache: Path, repository: str, file: str, revision: str, variant: str | None, *, offline: bool) -> Path | None:
+    """What of a repository is in the cache, by the layout that huggingface_hub keeps; None if it is not, or not all of it.
+
+    Of a repository without an index only the hub knows what else it has: one file is taken for all of it `offline` alone.
+    """
     if not re.fullmatch(r"[\w./-]+", revision, re.ASCII) or ".." in revision or revision.startswith("/"):
         raise CheckpointError(f"{_shown(revision)} is no revision: use a branch, a tag or a commit")
     folder = cache / f"models--{repository.replace('/', '--')}"
@@ -213,7 +216,7 @@ def _cached(cache: Path, repository: str, file: str, revision: str, variant: str
     if INDEX in files:
         return snapshot if _whole(snapshot, files, variant) else None
     top = [name for name in files if "/" not in name]
-    return snapshot / _one(top, repository) if _candidates(top) else None
+    return snapshot / _one(top, repository) if offline and _candidates(top) else None
 
 
 def _whole(snapshot: Path, files: Collection[str], variant: str | None) -> bool:

@@ -6,6 +6,7 @@
     text_encoder/  config.json        model.safetensors                       (text_encoder_2 beside it, where there are two; bert/)
     tokenizer/     vocab.json         merges.txt  tokenizer_config.json  special_tokens_map.json      (tokenizer_2 likewise)
     scheduler/     scheduler_config.json
+    image_normalizer/  config.json    diffusion_pytorch_model.safetensors     (what unCLIP was told of: mean and deviation)
 
 What the published fields cannot say is in the same files under "sumi". Beside them there may be leftover.safetensors, what a single
 file had that no part reads. Nothing is fetched, and nothing in a folder is run.
@@ -29,7 +30,7 @@ from sumi.nets.autoencoder import Autoencoder
 from sumi.nets.clip import TextEncoder
 from sumi.nets.unet import UNet
 from sumi.store import configs, layout, schedulers
-from sumi.store.checkpoint import atomic_folder, fill, load, save
+from sumi.store.checkpoint import atomic_folder, fill, load
 from sumi.store.configs import Json
 from sumi.store.dialects import native_name
 from sumi.store.layout import (
@@ -47,7 +48,7 @@ from sumi.store.layout import (
 from sumi.store.model import STATISTICS, Model, Parts, State, Words, build, model_of
 from sumi.store.tables import read_json, understood, write_json
 from sumi.store.weights import TRAINED, read_trained, read_weights, summed, weights_file, write_weights
-from sumi.store.writer import Say
+from sumi.store.writer import Say, write
 from sumi.text.bpe import Tokenizer
 from sumi.text.wordpiece import WordPiece
 
@@ -105,7 +106,7 @@ def write_model(
         else:
             table.pop(STATISTICS, None)
         if model.leftover:
-            save(folder / LEFTOVER, model.leftover)
+            write(folder / LEFTOVER, model.leftover)
         write_json(folder / "scheduler" / "scheduler_config.json", schedulers.schedule_json(spec.schedule, spec.spacing, spec.sampler))
         for name, noising in (("low_res_scheduler", LOW_RES_SCHEDULER), ("image_noising_scheduler", NOISING_SCHEDULER)):
             if name in table:
@@ -154,6 +155,7 @@ def read_model(path: Path, *, variant: str | None = None) -> Model:
     if variant and not any(weights_file(*place, variant) for place in found.values()):
         raise CheckpointError(f"{path} has no weights of the variant {variant}: leave it out, or name another")
     states = {part: _native(read_weights(*place, variant)) for part, place in found.items()}
+    clips = spec.autoencoder.identity and read_json(path / "scheduler" / "scheduler_config.json").get("clip_sample", True)
     return Model(
         spec,
         states,
@@ -161,6 +163,7 @@ def read_model(path: Path, *, variant: str | None = None) -> Model:
         {} if variant == TRAINED else _native(read_trained(path / "unet", variant)),
         load(path / LEFTOVER) if (path / LEFTOVER).is_file() else {},
         "its scheduler's file",
+        (f"{path} is for sampling that keeps to [-1, 1] at each step (clip_sample), which is not done here",) if clips else (),
         where=str(path),
     )
 

@@ -23,7 +23,7 @@ BASES = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "Stable Di
 """By the width of the context that cross-attention reads."""
 ENCODERS = {768: "OpenAI's CLIP ViT-L/14", 1024: "OpenCLIP's ViT-H/14", 1280: "OpenCLIP's ViT-bigG/14"}
 """By the width of their tokens."""
-DOWN = re.compile(r"lora[_.](down|A)\.|\.hada_w1_b$|\.lokr_w[12]_b$")
+DOWN = re.compile(r"lora[_.](down|A)\.|lora_linear_layer\.down\.|\.hada_w1_b$|\.lokr_w[12]_b$")
 """The tensors of a LoRA, or of its kin, whose first side is the rank and the second what the layer reads."""
 TOKENS = re.compile(r"(.*\.)?token_embedding\.weight")
 

@@ -31,7 +31,7 @@ from sumi.train.data import Drawn, drawn, normal, sheet, to_pictures, to_tensor
 from sumi.train.scenes import World
 
 MAP_CELLS = 2
-"""Cells of the auxiliary segmentation map along one side of a latent cell."""
+"""Cells of the auxiliary segmentation map along one side of a cell of the features that it is read off."""
 CHUNK = 128
 """Scenes that are drawn, and encoded, together."""
 
@@ -45,7 +45,7 @@ class Batch:
 
     latents: Tensor  # B Z h w, scaled
     ids: Tensor  # B L
-    maps: Tensor  # B 2h 2w, class id + 1, 0 for the background
+    maps: Tensor  # B m m, class id + 1, 0 for the background
 
     def __getitem__(self, index: Tensor | slice) -> "Batch":
         return Batch(self.latents[index], self.ids[index], self.maps[index])
@@ -198,7 +198,8 @@ class NoisePredictorTask:
 
     def _orders(self, seed: tuple[int, ...], count: int, split: str) -> list[Order]:
         """What to draw, a hundred or so at a time."""
-        cells = MAP_CELLS * self.spec.size[0] // self.spec.factor
+        # The first upsampling doubles the coarsest of the UNet's levels.
+        cells = MAP_CELLS * self.spec.size[0] // self.spec.factor >> len(self.spec.unet.block_channels) - 2
         sizes = [min(CHUNK, count - first) for first in range(0, count, CHUNK)]
         return [(self.world, (*seed, number), size, self.spec.size[0], cells, split) for number, size in enumerate(sizes)]
 
