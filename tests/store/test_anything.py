@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from small import SMALL, small
+from small import SMALL, WORDS, small
 from sumi.errors import CheckpointError
 from sumi.models.zoo import ZOO
 from sumi.store import anything, configs, dialects
@@ -22,6 +22,7 @@ from sumi.store.single import write_single
 @pytest.fixture(autouse=True)
 def _known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ZOO, "small", SMALL)
+    monkeypatch.setattr("sumi.store.single.clip_tokenizer", lambda *_, **__: WORDS)
 
 
 @pytest.fixture(scope="module")

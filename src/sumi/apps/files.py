@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sumi.apps.options import Parser, add_source, source
-from sumi.errors import OutputError, RequestError
+from sumi.errors import CheckpointError, OutputError, RequestError
 
 if TYPE_CHECKING:
     from sumi.store.model import Model
@@ -80,6 +80,8 @@ def convert(words: Sequence[str]) -> None:
     model = open_model(args.source, **source(args))
     for other in args.others:
         model = _with(model, other)
+    if single and not args.only:
+        _check_known(model)
     if args.prune:
         model = replace(model, trained={}, leftover={})
     for note in model.notes:
@@ -131,6 +133,26 @@ def _with(model: "Model", other: str) -> "Model":
     gone = (prefixes[part], EMA) if part == "unet" else (prefixes[part],)
     leftover = {name: tensor for name, tensor in model.leftover.items() if not name.startswith(gone)}
     return replace(model, states=model.states | {part: state}, trained={} if part == "unet" else model.trained, leftover=leftover)
+
+
+def _check_known(model: "Model") -> None:
+    """OutputError unless the names and shapes of a single file would tell what it is: nothing else in it does."""
+    from sumi.store.detect import identify
+    from sumi.store.dialects import parts
+    from sumi.store.rules import SINGLETONS
+
+    shapes: dict[str, tuple[int, ...]] = {}
+    for part in parts(model.spec):
+        for rule in part.rules:
+            rows, *rest = model.states[part.name][rule.native[0]].shape
+            shapes[part.prefix + rule.original] = (rows * len(rule.native), *rest, *[1] * SINGLETONS.get(rule.form, 0))
+    try:
+        identify(shapes, {}, model.where, prediction=model.spec.schedule.prediction)
+    except CheckpointError as error:
+        name = model.spec.name
+        raise OutputError(
+            f"{name} is no published variant, and of others a single file does not say what they are: name a folder"
+        ) from error
 
 
 def _bytes(size: str | None) -> int | None:

@@ -223,8 +223,8 @@ def _published(path: Path, table: Json) -> tuple[ModelSpec, tuple[Words, ...]]:
         texts.append(text)
         tokenizers += [words] if words is not None else []
     autoencoder = _autoencoder(path, table, unet)
-    side = read_json(where).get("sample_size") or 64
-    sides = side if isinstance(side, list) else [side, side]
+    side = read_json(where).get("sample_size")
+    sides = side if isinstance(side, list) else [64 if side is None else side] * 2
     sampler, spacing = schedulers.sampler_and_spacing(scheduler)
     schedule = understood(scheduler_file, lambda: schedulers.schedule_config(scheduler))
     kind = str(table.get("_class_name"))
