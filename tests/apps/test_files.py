@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,7 +35,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One model as a folder, a file, and a checkpoint of PyTorch that has averages and buffers beside it."""
     folder = tmp_path_factory.mktemp("models")
     write_model(folder / "folder", small())
-    write_single(folder / "file.safetensors", small())
+    with pytest.MonkeyPatch.context() as published:  # the file of another would describe itself
+        published.setitem(ZOO, "small", SMALL)
+        write_single(folder / "file.safetensors", small())
     tensors = load_file(folder / "file.safetensors")
     averages = {dialects.ema_name(name): tensor + 1 for name, tensor in tensors.items() if name.startswith("model.diffusion_model.")}
     buffers = {"betas": torch.zeros(1000), "posterior_variance": torch.zeros(1000)}
@@ -117,11 +120,22 @@ def test_a_unet_from_elsewhere_leaves_no_averages_of_the_old(run: Run, models: P
     assert not any(name.startswith("model_ema.") for name in load_file("a.safetensors"))
 
 
-def test_a_file_that_would_not_be_opened_again_is_not_written(run: Run, tiny_model: Path) -> None:
-    status, printed, err = run("convert", tiny_model, "a.safetensors")
-    told = "tiny is no published variant, and of others a single file does not say what they are: name a folder"
-    assert (status, printed, err, here()) == (2, [], [f"sumi: {told}"], [])
-    assert run("convert", tiny_model, "vae.safetensors", "--only", "vae", "-q")[0] == run("convert", tiny_model, "a", "-q")[0] == 0
+def test_a_model_that_nobody_published_makes_the_same_picture_as_a_file(run: Run, tiny_model: Path) -> None:
+    assert run("convert", tiny_model, "a.safetensors", "-q")[0] == 0
+    for model, out in ((tiny_model, "1.png"), ("a.safetensors", "2.png")):
+        assert run("a cat", "-m", model, "--seed", 7, "-o", out, "-q")[0] == 0
+    assert open_image(Path("1.png")).tobytes() == open_image(Path("2.png")).tobytes()
+    assert any(line.startswith("variant           tiny (") for line in run("inspect", "a.safetensors")[1])
+
+
+@pytest.mark.parametrize("out", ["a.safetensors", "a", "vae.safetensors --only vae"])
+def test_a_model_that_lacks_a_tensor_is_not_written(run: Run, models: Path, out: str) -> None:
+    shutil.copytree(models / "folder", "in")
+    weights = Path("in/unet/diffusion_pytorch_model.safetensors")
+    save_file({name: tensor for name, tensor in load_file(weights).items() if name != "conv_in.weight"}, weights)
+    before = here()
+    status, printed, err = run("convert", "in", *out.split())
+    assert (status, printed, len(err), here()) == (2, [], 1, before) and "1 missing: unet.conv_in.weight" in err[0]
 
 
 def test_shards_and_variants(run: Run, models: Path) -> None:

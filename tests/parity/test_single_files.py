@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from sumi.config import BertConfig, LabelConfig, MapConfig, ModelSpec, TextConfig
+from sumi.config import BertConfig, LabelConfig, MapConfig, ModelSpec, ScheduleConfig, TextConfig
 from sumi.errors import CheckpointError, OutputError
 from sumi.models.embedders import sizes, takes_image_embedding
 from sumi.models.zoo import SD2, SD2_UNCLIP_H, SD2_V, SD15, SDXL, ZOO
@@ -497,3 +497,26 @@ def test_half_a_network_is_told() -> None:
         CheckpointError, match=r"no complete U-Net of the family \(looking for 'input_blocks\.4\.0\.out_layers\.3\.weight'\)"
     ):
         detect.identify(half, {}, "model.ckpt")
+
+
+# Of no published variant
+
+
+def test_a_model_of_ones_own_is_its_own_description(tmp_path: Path) -> None:
+    """Trained here, of shapes and words that no table knows: one file is enough to use it elsewhere."""
+    words = Tokenizer(*word_vocabulary(["red", "star"]), length=9)
+    text = TextConfig(len(words.vocab), 9, 16, 1, 2, 32, eos_id=words.eos_id, pad_id=words.pad_id)
+    unet = replace(small(SD15).unet, context_width=16, vector_width=16, vector_name="class_embedding")
+    schedule = ScheduleConfig(kind="cosine", prediction="v", final_sigma_zero=True)
+    spec = replace(small(SD15), name="mine", unet=unet, text=text, schedule=schedule, steps=7, sampler="heun")
+    states = {part: {name: torch.rand(t.shape) for name, t in each.state_dict().items()} for part, each in networks(spec).items()}
+    write_single(path := tmp_path / "mine.safetensors", Model(spec, states, (words,)))
+    found = read_single(path)
+    assert found.spec == spec and found.tokenizers[0]("red star") == words("red star")
+    for part, state in states.items():
+        assert_equal(found.states[part], state)
+    with_changed = load_file(path)
+    for wrong in ("{", "[]", '{"spec": {"is": "Path"}, "words": []}', '{"spec": {"is": "UNetConfig"}, "words": []}', '{"spec": 3}'):
+        save_file(with_changed, path, {"sumi": wrong})
+        with pytest.raises(CheckpointError, match=r"mine\.safetensors describes its model in a way that cannot be read"):
+            read_single(path)

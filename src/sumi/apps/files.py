@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sumi.apps.options import Parser, add_source, source
-from sumi.errors import CheckpointError, OutputError, RequestError
+from sumi.errors import OutputError, RequestError
 
 if TYPE_CHECKING:
     from sumi.store.model import Model
@@ -71,6 +71,7 @@ def convert(words: Sequence[str]) -> None:
     from sumi.models.placement import PRECISIONS
     from sumi.store.anything import open_model
     from sumi.store.folder import write_model
+    from sumi.store.model import check
     from sumi.store.single import write_part, write_single
 
     if args.precision is not None and args.precision not in PRECISIONS:
@@ -80,8 +81,7 @@ def convert(words: Sequence[str]) -> None:
     model = open_model(args.source, **source(args))
     for other in args.others:
         model = _with(model, other)
-    if single and not args.only:
-        _check_known(model)
+    check(model)  # nobody should have a file of which a part is missing
     if args.prune:
         model = replace(model, trained={}, leftover={})
     for note in model.notes:
@@ -133,26 +133,6 @@ def _with(model: "Model", other: str) -> "Model":
     gone = (prefixes[part], EMA) if part == "unet" else (prefixes[part],)
     leftover = {name: tensor for name, tensor in model.leftover.items() if not name.startswith(gone)}
     return replace(model, states=model.states | {part: state}, trained={} if part == "unet" else model.trained, leftover=leftover)
-
-
-def _check_known(model: "Model") -> None:
-    """OutputError unless the names and shapes of a single file would tell what it is: nothing else in it does."""
-    from sumi.store.detect import identify
-    from sumi.store.dialects import parts
-    from sumi.store.rules import SINGLETONS
-
-    shapes: dict[str, tuple[int, ...]] = {}
-    for part in parts(model.spec):
-        for rule in part.rules:
-            rows, *rest = model.states[part.name][rule.native[0]].shape
-            shapes[part.prefix + rule.original] = (rows * len(rule.native), *rest, *[1] * SINGLETONS.get(rule.form, 0))
-    try:
-        identify(shapes, {}, model.where, prediction=model.spec.schedule.prediction)
-    except CheckpointError as error:
-        name = model.spec.name
-        raise OutputError(
-            f"{name} is no published variant, and of others a single file does not say what they are: name a folder"
-        ) from error
 
 
 def _bytes(size: str | None) -> int | None:

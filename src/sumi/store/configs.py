@@ -14,6 +14,10 @@ from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
 from sumi.config import AutoencoderConfig, BertConfig, LabelConfig, MapConfig, ModelSpec, ScheduleConfig, TextConfig, UNetConfig
 from sumi.errors import CheckpointError
 
+CLASSES: dict[str, Any] = {
+    kind.__name__: kind
+    for kind in (UNetConfig, AutoencoderConfig, TextConfig, BertConfig, LabelConfig, MapConfig, ScheduleConfig, ModelSpec)
+}
 Json: TypeAlias = dict[str, Any]
 Config = TypeVar("Config", UNetConfig, AutoencoderConfig, TextConfig, BertConfig, LabelConfig, MapConfig, ScheduleConfig, ModelSpec)
 
@@ -309,6 +313,25 @@ def amended(derived: Any, table: Json) -> Any:
         old = getattr(derived, name)
         values[name] = amended(old, value) if is_dataclass(old) else tuple(value) if isinstance(value, list) else value
     return sound(replace(derived, **values))
+
+
+def whole_json(config: Any) -> Any:
+    """All of a configuration, each part with the name of its class under "is"."""
+    if isinstance(config, tuple):
+        return [whole_json(value) for value in config]
+    if not is_dataclass(config):
+        return config
+    return {"is": type(config).__name__} | {field.name: whole_json(getattr(config, field.name)) for field in fields(config)}
+
+
+def whole_config(json: Any) -> Any:
+    """The reverse of `whole_json`; CheckpointError, or one of Python's, for what describes nothing."""
+    if isinstance(json, list):
+        return tuple(whole_config(value) for value in json)
+    if not isinstance(json, dict):
+        return json
+    values = {name: whole_config(value) for name, value in json.items() if name != "is"}
+    return sound(CLASSES[json["is"]](**values))
 
 
 def _block(config: UNetConfig, level: int, way: str) -> str:

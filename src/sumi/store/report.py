@@ -96,16 +96,15 @@ def _file(path: Path, prediction: Prediction | None) -> Report:
 
 def _identified(forms: Mapping[str, Form], says: detect.Says, path: Path, prediction: Prediction | None, *, alone: bool) -> Report:
     """What a model is. What its network predicts need not be known to look at it."""
-    shapes = {name: shape for name, (_, shape) in forms.items()}
     asked: list[Prediction | None] = [prediction]
     try:
-        found = [detect.identify(shapes, says, str(path), prediction=prediction)]
+        found = [single.identify(path, forms, says, prediction=prediction)]
     except CheckpointError:
         if alone:
-            return {"base": _base(_contexts(shapes))}
+            return {"base": _base(_contexts({name: shape for name, (_, shape) in forms.items()}))}
         # If it is the prediction alone that is not known, saying it helps; else this fails in the same way.
         asked = ["eps", "v"]
-        found = [detect.identify(shapes, says, str(path), prediction=each) for each in asked]
+        found = [single.identify(path, forms, says, prediction=each) for each in asked]
     first = found[0]
     parts = {
         part.name: _totals(form for name, form in forms.items() if name.startswith(part.prefix)) for part in dialects.parts(first.spec)

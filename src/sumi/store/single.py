@@ -1,8 +1,10 @@
 """A model as one file: the layout in which the original projects publish, every part under a prefix (`dialects`)."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,14 +13,17 @@ from sumi.config import BertConfig, ModelSpec, Prediction, TextConfig
 from sumi.errors import CheckpointError, OutputError
 from sumi.models.embedders import takes_image_embedding
 from sumi.models.zoo import ZOO
-from sumi.store import checkpoint, detect, dialects, pickles
+from sumi.store import checkpoint, configs, detect, dialects, pickles, tables
 from sumi.store.model import STATISTICS, Model, Words, check
 from sumi.store.pickles import Form
 from sumi.store.vocabulary import bert_tokenizer, clip_tokenizer
 from sumi.store.writer import Say, write
+from sumi.text.bpe import Tokenizer, vocabulary
 
 MARK = f"{detect.UNET}input_blocks.0.0.weight"
 PUBLISHED = {"eps": "epsilon", "v": "v", "x0": "sample"}
+OURS = "sumi"
+"""The metadata under which a model of no published variant is described."""
 BERT_WORDS = BertConfig.vocab_size
 AUGMENTOR = {"mean": "noise_augmentor.data_mean", "std": "noise_augmentor.data_std"}
 VAE = "vae."
@@ -38,6 +43,22 @@ def describe(path: Path) -> tuple[dict[str, Form], dict[str, object]]:
     return {usual[name]: form for name, form in forms.items()}, says
 
 
+def identify(
+    path: Path,
+    forms: Mapping[str, Form],
+    says: Mapping[str, object],
+    *,
+    prediction: Prediction | None = None,
+    specs: Iterable[ModelSpec] = ZOO.values(),
+) -> detect.Found:
+    """What the model in a described file is: as the file says if sumi wrote it, else the one of `specs` that it can be.
+
+    CheckpointError as `detect.identify`.
+    """
+    own, shapes = _own(says, path), {name: shape for name, (_, shape) in forms.items()}
+    return detect.identify(shapes, says, str(path), prediction=prediction, specs=specs if own is None else [own.spec])
+
+
 def read_single(
     path: Path,
     *,
@@ -53,7 +74,8 @@ def read_single(
     that it may be one of. CheckpointError, in one line, for whatever the file is not, or lacks.
     """
     forms, says = describe(path)
-    found = detect.identify({name: shape for name, (_, shape) in forms.items()}, says, str(path), prediction=prediction, specs=specs)
+    found = identify(path, forms, says, prediction=prediction, specs=specs)
+    described = _own(says, path)
     tensors = _load(path)
     spec, used = _scaled(found.spec, tensors), set[str]()
     states: dict[str, dict[str, Tensor]] = {}
@@ -82,7 +104,7 @@ def read_single(
     model = Model(
         spec,
         states,
-        _tokenizers(spec, path, download),
+        described.tokenizers if described is not None and described.tokenizers else _tokenizers(spec, path, download),
         trained,
         leftover,
         found.known_by,
@@ -114,6 +136,8 @@ def write_single(path: Path, model: Model, *, precision: torch.dtype | None = No
         tensors |= {AUGMENTOR[name]: tensor for name, tensor in statistics.items()}
     tensors |= model.leftover
     says = {"modelspec.prediction_type": PUBLISHED[model.spec.schedule.prediction], "modelspec.title": model.spec.name}
+    if model.spec not in ZOO.values():
+        says[OURS] = json.dumps({"spec": configs.whole_json(model.spec), "words": _words_json(model.tokenizers)})
     write(path, tensors, says, precision=precision, say=say)
 
 
@@ -193,6 +217,41 @@ def _averages(part: dialects.Part, tensors: Mapping[str, Tensor], path: Path) ->
     return {name: tensors[average] for name, average in names.items()}
 
 
+@dataclass(frozen=True)
+class _Own:
+    """What a file that sumi wrote of an unpublished model says of it, since no table does."""
+
+    spec: ModelSpec
+    tokenizers: tuple[Words, ...]
+
+
+def _own(says: Mapping[str, object], path: Path) -> _Own | None:
+    if OURS not in says:
+        return None
+    try:
+        table = json.loads(str(says[OURS]))
+        spec = configs.whole_config(table["spec"])
+        tokenizers = tuple(_words(each) for each in table["words"])
+        if not isinstance(spec, ModelSpec):
+            raise ValueError("it is of something else")
+    except (*tables.NONSENSE, RecursionError) as error:
+        raise CheckpointError(f"{path} describes its model in a way that cannot be read ({error}): write it again") from error
+    return _Own(spec, tokenizers)
+
+
+def _words_json(tokenizers: tuple[Words, ...]) -> list[dict[str, object]]:
+    """Vocabularies of words, which are nobody's but the model's; none if they are CLIP's or BERT's."""
+    own = [words for words in tokenizers if isinstance(words, Tokenizer) and len(words.vocab) < TextConfig.vocab_size]
+    if len(own) < len(tokenizers):
+        return []
+    return [{"merges": [" ".join(pair) for pair in each.merges], "length": each.length, "pad_id": each.pad_id} for each in own]
+
+
+def _words(table: Mapping[str, Any]) -> Tokenizer:
+    merges = [(left, right) for left, right in (pair.split(" ") for pair in table["merges"])]
+    return Tokenizer(vocabulary(merges), merges, int(table["length"]), int(table["pad_id"]))
+
+
 def _tokenizers(spec: ModelSpec, path: Path, download: bool) -> tuple[Words, ...]:
     found: list[Words] = []
     for text in (spec.text, spec.text_2):
@@ -202,12 +261,3 @@ def _tokenizers(spec: ModelSpec, path: Path, download: bool) -> tuple[Words, ...
             case BertConfig(vocab_size=size) if size == BERT_WORDS:  # the layout model's reads boxes, not words
                 found.append(bert_tokenizer(path.parent, length=text.length, download=download))
     return tuple(found)
-
-
-def precision_of(forms: Sequence[Form]) -> str:
-    """The kind of number that most of the weights of some tensors are, counted by number."""
-    counts: dict[str, int] = {}
-    for kind, shape in forms:
-        size = int(torch.Size(shape).numel())
-        counts[kind] = counts.get(kind, 0) + size
-    return max(counts, key=lambda kind: counts[kind], default="none")
