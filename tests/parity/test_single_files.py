@@ -311,6 +311,14 @@ def test_what_belongs_to_nothing_is_noted_and_kept(tmp_path: Path) -> None:
     assert_equal(load_file(path), tensors)
 
 
+def test_buffers_keep_their_precision(tmp_path: Path) -> None:
+    scale = {"scale_factor": torch.tensor(0.22765929), "betas": torch.rand(5), "model_ema.decay": torch.tensor(0.9999)}
+    write_single(path := tmp_path / "model.safetensors", replace(model("ldm-churches"), leftover=scale), precision=torch.float16)
+    found = load_file(path)
+    assert_equal({name: found[name] for name in scale}, scale)
+    assert {tensor.dtype for name, tensor in found.items() if name not in scale} == {torch.float16}
+
+
 def test_models_are_written_as_safetensors(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"name the file .*model\.safetensors"):
         write_single(tmp_path / "model.ckpt", model("sd15"))

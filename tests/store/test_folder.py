@@ -370,6 +370,9 @@ def test_damage_is_one_line_that_names_the_file(sd1: Path, case: str) -> None:
 
 def test_a_folder_of_ours_is_replaced_another_is_not(tmp_path: Path, sd1: Path) -> None:
     (sd1 / "stray.txt").write_text("x")
+    with pytest.raises(OutputError, match="holds other files"):
+        write_folder(sd1, SPECS["faces"], parts("faces"))
+    (sd1 / "stray.txt").unlink()
     write_folder(sd1, SPECS["faces"], parts("faces"))
     assert read_spec(sd1) == SPECS["faces"]
     assert sorted(file.name for file in sd1.iterdir()) == ["model_index.json", "scheduler", "unet", "vqvae"]

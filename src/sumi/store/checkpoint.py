@@ -160,12 +160,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         yield temporary
         for part in (*temporary.rglob("*"), temporary):
             _flush(part)
-        if path.exists():
-            os.replace(path, old)
         try:
+            if path.exists():
+                os.replace(path, old)
             os.replace(temporary, path)
-        except OSError:
-            os.replace(old, path)
+        except BaseException:  # Ctrl-C, too, must not leave the place empty
+            if old.exists():
+                os.replace(old, path)
             raise
         _flush(path.parent)
         shutil.rmtree(old, ignore_errors=True)

@@ -55,6 +55,9 @@ from sumi.text.wordpiece import WordPiece
 __all__ = ["Parts"]  # where it was first
 
 LEFTOVER = "leftover.safetensors"
+WRITTEN = {"model_index.json", LEFTOVER, STATISTICS, "unet", *AUTOENCODER_FOLDERS, *TEXT_FOLDERS, "tokenizer", "tokenizer_2", "scheduler"}
+WRITTEN |= {"label_embedding", "map_rescaler", "low_res_scheduler", "image_noising_scheduler"}
+"""All that may be in a folder that sumi wrote."""
 T = TypeVar("T")
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -368,7 +371,8 @@ def _native(tensors: State) -> dict[str, Tensor]:
 
 
 def _is_ours(path: Path) -> bool:
+    """Whether a folder is one that sumi wrote and holds nothing else."""
     try:
-        return "sumi" in read_index(path)
+        return "sumi" in read_index(path) and {file.name for file in path.iterdir()} <= WRITTEN
     except CheckpointError:
         return False

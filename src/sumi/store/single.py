@@ -138,13 +138,16 @@ def write_single(path: Path, model: Model, *, precision: torch.dtype | None = No
     says = {"modelspec.prediction_type": PUBLISHED[model.spec.schedule.prediction], "modelspec.title": model.spec.name}
     if model.spec not in ZOO.values():
         says[OURS] = json.dumps({"spec": configs.whole_json(model.spec), "words": _words_json(model.tokenizers)})
-    write(path, tensors, says, precision=precision, say=say)
+    # Buffers are not weights: a scale in half the precision is another scale.
+    weights = (detect.EMA, *(part.prefix for part in dialects.parts(model.spec)))
+    kept = {name for name, tensor in model.leftover.items() if tensor.ndim == 0 or not name.startswith(weights)}
+    write(path, tensors, says, precision=precision, kept=kept, say=say)
 
 
 def write_part(path: Path, model: Model, name: str, *, precision: torch.dtype | None = None, say: Say | None = None) -> None:
     """Writes one part of a model alone, by its original names without prefix, as autoencoders are passed around."""
     found = [part for part in dialects.parts(model.spec) if part.name == name]
-    if not found:
+    if not found or not found[0].rules:
         raise OutputError(f"{model.spec.name} has no part {name!r}: it has {', '.join(model.states)}")
     write(path, dialects.to_original(found[0].rules, model.states[name]), precision=precision, say=say)
 

@@ -93,8 +93,8 @@ def weights_file(folder: Path, stem: str, *variants: str | None) -> Path | None:
     for variant in variants:
         suffix = f".{variant}" if variant else ""
         stems = _stems(stem)
-        names = [f"{stem}{suffix}.safetensors", *(f"{each}{suffix}.bin" for each in stems)]
-        names += [f"{stem}.safetensors.index{suffix}.json", *(f"{each}.bin.index{suffix}.json" for each in stems)]
+        names = [f"{stem}{suffix}.safetensors", f"{stem}.safetensors.index{suffix}.json"]
+        names += [name for each in stems for name in (f"{each}{suffix}.bin", f"{each}.bin.index{suffix}.json")]
         for path in (folder / name for name in names):
             if path.is_file():
                 return path

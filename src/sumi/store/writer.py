@@ -4,7 +4,7 @@ The library's own function wants all tensors in memory in their final precision.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -29,14 +29,16 @@ def write(
     metadata: Mapping[str, str] | None = None,
     *,
     precision: torch.dtype | None = None,
+    kept: Collection[str] = (),
     say: Say | None = None,
 ) -> None:
-    """Writes a safetensors file, whole or not at all, its fractions as `precision` (None: as they are).
+    """Writes a safetensors file, whole or not at all, its fractions as `precision` (None: as they are), but for those of `kept`.
 
     The tensors may be mapped from the very file that is replaced. OutputError if the folder or the disk does not take it, or the
     format has no such numbers.
     """
-    kinds = {name: precision if precision is not None and tensor.is_floating_point() else tensor.dtype for name, tensor in tensors.items()}
+    cast = {name for name, tensor in tensors.items() if precision is not None and tensor.is_floating_point() and name not in kept}
+    kinds = {name: precision if precision is not None and name in cast else tensor.dtype for name, tensor in tensors.items()}
     if foreign := [name for name, kind in kinds.items() if kind not in NAMES]:
         raise OutputError(f"cannot write {path}: {foreign[0]} is {kinds[foreign[0]]}, which safetensors does not hold; leave it out")
     header: dict[str, object] = {"__metadata__": {"format": "pt", **(metadata or {})}}
