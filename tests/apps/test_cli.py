@@ -275,7 +275,8 @@ def test_eval_prints_a_table_or_json(tiny_model: Path, monkeypatch: pytest.Monke
         shapes.extend(picture.shape for picture in painter(scenes))
         generated, real = ({"colour": wilson(right, 4), "count": wilson(0, 0)} for right in (3, 4))
         shapes.extend(picture.shape for picture in options["autoencoder"](scenes))
-        return Report(generated, real, {"pair": wilson(1, 2)}, {"colour": wilson(4, 4), "count": wilson(0, 0), "pair": wilson(2, 2)}, {})
+        first_stage = {"colour": wilson(4, 4), "count": wilson(0, 0)}
+        return Report(generated, real, {"count": wilson(1, 2)}, first_stage, {"count": wilson(2, 2)}, {})
 
     monkeypatch.setattr("sumi.train.evaluate.evaluate", fake)
     assert main(["eval", "-m", str(tiny_model), "--count", "4", "--kind", "pair", "--steps", "2"]) == 0
@@ -285,7 +286,7 @@ def test_eval_prints_a_table_or_json(tiny_model: Path, monkeypatch: pytest.Monke
     assert shapes == [(16, 24, 3)] * 3 + [(16, 16, 3)] * 3
     assert capsys.readouterr().out.splitlines()[1:] == [
         "colour              4  75.0% (30.1% to 95.4%)           100.0%  100.0%",
-        "all, pair           2  50.0% (9.5% to 90.5%)            100.0%",
+        "all, count          2  50.0% (9.5% to 90.5%)            100.0%",
     ]
     assert main(["eval", "-m", str(tiny_model), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["real"]["colour"]["value"] == 1

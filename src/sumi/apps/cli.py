@@ -160,12 +160,13 @@ def evaluate(words: Sequence[str]) -> None:
         print(report.to_json())
         return
     print(f"{'':14} {'n':>6}  generated (95% interval)    autoencoder    real")
-    for name, share in (report.generated | report.kinds).items():
+    rows = {name: (share, report.autoencoder[name], report.real[name]) for name, share in report.generated.items()}
+    kinds = {f"all, {name}": (share, report.autoencoder_kinds[name], None) for name, share in report.kinds.items()}
+    for name, (share, first_stage, real) in {**rows, **kinds}.items():
         if share.value is not None:
             interval = f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})"
-            real = f"{report.real[name].value or 0:7.1%}" if name in report.real else ""
-            label = f"all, {name}" if name in report.kinds else name
-            print(f"{label:14} {share.n:6}  {interval:26}  {report.autoencoder[name].value or 0:11.1%} {real}".rstrip())
+            ceiling = f"{real.value or 0:7.1%}" if real is not None else ""
+            print(f"{name:14} {share.n:6}  {interval:26}  {first_stage.value or 0:11.1%} {ceiling}".rstrip())
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {

@@ -29,17 +29,20 @@ class Report:
     kinds: dict[str, Share]
     """`all` of the generated pictures by kind of scene: single, pair, count, mixed."""
     autoencoder: dict[str, Share]
-    """The same as `real`, then `kinds`, of real renders that went through the model's autoencoder: no model of its latents does better."""
+    """The same as `real`, of real renders that went through the model's autoencoder: no model of its latents does better."""
+    autoencoder_kinds: dict[str, Share]
+    """The same as `kinds`, of those."""
     settings: dict[str, str | int | float | None]
 
     def to_json(self) -> str:
-        """One object: each attribute's value, low, high and n; the same under `real`; `kinds`; `autoencoder`; and `settings`."""
+        """One object: each attribute's value, low, high and n, and `kinds`; the same under `autoencoder`; `real`; and `settings`."""
 
         def table(shares: Mapping[str, Share]) -> dict[str, dict[str, float | int | None]]:
             return {name: asdict(share) for name, share in shares.items()}
 
-        more = {name: table(getattr(self, name)) for name in ("real", "kinds", "autoencoder")}
-        return json.dumps({**table(self.generated), **more, "settings": self.settings}, indent=2)
+        first_stage = {**table(self.autoencoder), "kinds": table(self.autoencoder_kinds)}
+        more = {"kinds": table(self.kinds), "autoencoder": first_stage, "real": table(self.real), "settings": self.settings}
+        return json.dumps({**table(self.generated), **more}, indent=2)
 
 
 def reconstructions(autoencoder: Autoencoder, size: int = 64) -> Painter:
@@ -84,7 +87,8 @@ def evaluate(
         generated=shares(generated),
         kinds=_by_kind(generated, scenes),
         real=scores(judge, scenes),
-        autoencoder=shares(first_stage) | _by_kind(first_stage, scenes) if first_stage else {},
+        autoencoder=shares(first_stage) if first_stage else {},
+        autoencoder_kinds=_by_kind(first_stage, scenes) if first_stage else {},
         settings={"count": count, "vocabulary": vocabulary, "kind": kind, "seed": seed, **(settings or {})},
     )
 
