@@ -143,7 +143,7 @@ def test_word_vocabulary_refuses_what_it_cannot_make_whole() -> None:
 def test_unknown_words_once_each_with_the_most_alike() -> None:
     tokenizer = Tokenizer(*word_vocabulary(WORDS))
     text = "A squar and a zebra, squar! it's 12 trianglle... (the STARS) don't <|endoftext|>"
-    expected = [("squar", "square"), ("zebra", "bear"), ("it", "with"), ("trianglle", "triangle"), ("don", "on")]
+    expected = [("squar", "square"), ("zebra", ""), ("it", "with"), ("trianglle", "triangle"), ("don", "on")]
     assert tokenizer.unknown_words(text) == expected
     assert tokenizer.unknown_words("a red cat, above the two blue stars!") == []
     assert [word for word, _ in tokenizer.unknown_words("日本語 😀")] == ["日本語", "😀"]

@@ -117,7 +117,7 @@ class Tokenizer:
         return left_out(text, self._engine.encode(checked(text), add_special_tokens=False), self.length - 2)
 
     def unknown_words(self, text: str) -> list[tuple[str, str]]:
-        """Words that are not one token, in order and once each, with the most alike word that is (difflib's measure).
+        """Words that are not one token, in order and once each, with the most alike word that is, if one is alike (difflib's measure).
 
         Meant for a `word_vocabulary`; with CLIP's, rare words are several tokens and known all the same. Punctuation and
         contractions are left alone.
