@@ -302,6 +302,16 @@ def test_what_does_not_fit_is_named_as_in_the_file(change: dict[str, Tensor | No
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_all_that_is_missing_is_named(tmp_path: Path) -> None:
+    tensors = tensors_of("sd15", path := tmp_path / "model.safetensors")
+    gone = sorted(name for name in tensors if name.startswith("first_stage_model.decoder.mid."))
+    save_file({name: tensor for name, tensor in tensors.items() if name not in gone}, path)
+    with pytest.raises(CheckpointError) as caught:
+        read_single(path, specs=[small(SD15)])
+    assert "\n" not in str(caught.value)
+    assert len(gone) > 5 and sorted(caught.value.__notes__) == [f"missing: {name}" for name in gone]
+
+
 def test_what_belongs_to_nothing_is_noted_and_kept(tmp_path: Path) -> None:
     tensors = tensors_of("sd15", path := tmp_path / "model.safetensors") | {"brand.new.weight": torch.ones(2)}
     save_file(tensors, path)

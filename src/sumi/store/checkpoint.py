@@ -88,7 +88,7 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], where: str, dtype: to
     """Makes `tensors` the parameters and buffers of `module`, which may be on the meta device.
 
     Numbers with a fraction are cast to `dtype`; of a tensor that has it already, nothing is copied. The parameters are
-    replaced: build optimisers afterwards. CheckpointError names every kind of misfit, `where` says in which file.
+    replaced: build optimisers afterwards. CheckpointError names every kind of misfit, every name in its notes; `where` says in which file.
     """
     expected = module.state_dict()
     # Old text encoders saved the integers 0 to 76.
@@ -104,7 +104,7 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], where: str, dtype: to
     }
     if any(misfits.values()):
         counts = "; ".join(f"{len(names)} {kind}: {_some(names)}" for kind, names in misfits.items() if names)
-        raise CheckpointError(f"{where} does not fit the model: {counts}; use weights and config.json of one model")
+        raise noted(CheckpointError(f"{where} does not fit the model: {counts}; use weights and config.json of one model"), misfits)
     for name, old in expected.items():
         owner, _, leaf = name.rpartition(".")
         parent = module.get_submodule(owner)
@@ -113,6 +113,14 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], where: str, dtype: to
             setattr(parent, leaf, nn.Parameter(new, requires_grad=parent.get_parameter(leaf).requires_grad))
         else:
             setattr(parent, leaf, new)
+
+
+def noted(error: CheckpointError, misfits: Mapping[str, list[str]]) -> CheckpointError:
+    """The same error, whose one line names a few, with every name in its notes (PEP 678), a line each."""
+    for kind, names in misfits.items():
+        for name in names:
+            error.add_note(f"{kind}: {name}")
+    return error
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:

@@ -20,7 +20,7 @@ from sumi.nets.bert import BertEncoder
 from sumi.nets.clip import TextEncoder
 from sumi.nets.conditioners import LabelEmbedding, MapRescaler
 from sumi.nets.unet import UNet
-from sumi.store.checkpoint import fill
+from sumi.store.checkpoint import fill, noted
 from sumi.text.bpe import Tokenizer
 from sumi.text.wordpiece import WordPiece
 
@@ -155,10 +155,10 @@ def misfits(model: Model, names: Mapping[str, Mapping[str, str]] | None = None, 
 
 
 def check(model: Model, names: Mapping[str, Mapping[str, str]] | None = None, only: str | None = None) -> Model:
-    """The same model. CheckpointError, in one line, if a tensor is missing or does not fit."""
+    """The same model. CheckpointError, in one line and with all names in its notes, if a tensor is missing or does not fit."""
     if found := misfits(model, names, only):
         told = "; ".join(f"{len(each)} {kind}: {', '.join(each[:5])}{' ...' if len(each) > 5 else ''}" for kind, each in found.items())
-        raise CheckpointError(f"{model.where} does not fit {model.spec.name}: {told}; use the weights of one model")
+        raise noted(CheckpointError(f"{model.where} does not fit {model.spec.name}: {told}; use the weights of one model"), found)
     return model
 
 
