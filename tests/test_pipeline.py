@@ -13,8 +13,9 @@ import sumi
 from sumi import pipeline
 from sumi.config import ModelSpec
 from sumi.diffusion.noise import Noise
-from sumi.diffusion.samplers import SAMPLERS
-from sumi.diffusion.schedule import SPACINGS, Schedule
+from sumi.diffusion.samplers.table import SAMPLERS
+from sumi.diffusion.schedule import Schedule
+from sumi.diffusion.spacings import SPACINGS, spaced
 from sumi.errors import CheckpointError, OutputError, RequestError, SumiError
 from sumi.models.latent_diffusion import LatentDiffusion
 from sumi.models.zoo import ZOO
@@ -128,7 +129,7 @@ def test_the_events_of_a_run(tiny: LatentDiffusion, monkeypatch: pytest.MonkeyPa
     assert isinstance(encoded, Encoded) and encoded.request == resolve(encoded.request, tiny.spec) and encoded.notices == ()
     assert [(s.index, s.total, s.images) for s in steps] == [(n, 3, i) for i in (range(5, 7), range(7, 8)) for n in (1, 2, 3)]
     assert [s.x.shape for s in steps] == [s.denoised.shape for s in steps] == [(2, 4, 8, 12)] * 3 + [(1, 4, 8, 12)] * 3
-    assert [s.sigma.item() for s in steps[:3]] == tiny.schedule.spaced(3, "trailing")[1:].tolist()
+    assert [s.sigma.item() for s in steps[:3]] == spaced(tiny.schedule, 3, "trailing")[1:].tolist()
     assert [picture.request.first for d in decoded for picture in d.pictures] == [5, 6, 7]
     assert finished[0].pictures == tuple(picture for d in decoded for picture in d.pictures)
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sumi.diffusion.samplers import SAMPLERS
+    from sumi.diffusion.samplers.table import SAMPLERS
     from sumi.pipeline import generate, load, stream
     from sumi.request import Request
 
@@ -15,7 +15,7 @@ __all__ = ["SAMPLERS", "Request", "generate", "load", "stream"]
 __version__ = "0.1.0"
 
 _HOMES = {
-    "SAMPLERS": "sumi.diffusion.samplers",
+    "SAMPLERS": "sumi.diffusion.samplers.table",
     "Request": "sumi.request",
     "generate": "sumi.pipeline",
     "load": "sumi.pipeline",

@@ -15,8 +15,10 @@ from sumi.config import BertConfig, Concat, ModelSpec, Prediction
 from sumi.diffusion.conditioning import Conditioning
 from sumi.diffusion.guidance import cfg, unguided
 from sumi.diffusion.noise import Noise
-from sumi.diffusion.samplers import SAMPLERS, finish, start
-from sumi.diffusion.schedule import SPACINGS, Schedule
+from sumi.diffusion.samplers.step import finish, start
+from sumi.diffusion.samplers.table import SAMPLERS
+from sumi.diffusion.schedule import Schedule
+from sumi.diffusion.spacings import SPACINGS, spaced
 from sumi.errors import ModelWarning, RequestError
 from sumi.models.channels import Segmentation
 from sumi.models.embedders import ImageEmbedding, Label, Notice, Prompt, takes_image_embedding
@@ -245,7 +247,7 @@ def _batch(
     assert request.sampler is not None and request.spacing is not None
     sampler = SAMPLERS[request.sampler]
     options = {"eta": request.eta} if "eta" in sampler.options else {}
-    sigmas = model.schedule.spaced(request.steps, request.spacing, to_zero=not sampler.ends_early)
+    sigmas = spaced(model.schedule, request.steps, request.spacing, to_zero=not sampler.ends_early)
     noise = Noise(request.seed, images, model.latent_shape(*_size(request)), model.device)
     # Away from the prompt itself leads nowhere; so an empty prompt is, for most models, one network call a step, not two.
     guided = request.guidance != 1 and not given.equals(away)

@@ -235,8 +235,8 @@ def test_version_of_a_source_that_is_not_installed(capsys: pytest.CaptureFixture
 
 
 def test_samplers_are_listed_with_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
-    from sumi.diffusion.samplers import SAMPLERS
-    from sumi.diffusion.schedule import SPACINGS
+    from sumi.diffusion.samplers.table import SAMPLERS
+    from sumi.diffusion.spacings import SPACINGS
 
     assert main(["samplers"]) == 0
     lines = capsys.readouterr().out.splitlines()

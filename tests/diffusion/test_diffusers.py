@@ -20,8 +20,10 @@ from sumi.diffusion.conditioning import Conditioning
 from sumi.diffusion.denoiser import Denoiser
 from sumi.diffusion.guidance import unguided
 from sumi.diffusion.noise import Noise
-from sumi.diffusion.samplers import SAMPLERS, finish, start
+from sumi.diffusion.samplers.step import finish, start
+from sumi.diffusion.samplers.table import SAMPLERS
 from sumi.diffusion.schedule import Schedule
+from sumi.diffusion.spacings import spaced
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -43,7 +45,7 @@ def assert_same_states(ours, theirs):
 
 def states(network, prediction, name, steps=20, final_sigma_zero=True, spacing="leading", sigmas=None, alpha_space=False, **options):
     schedule = Schedule(replace(ScheduleConfig(), final_sigma_zero=final_sigma_zero))
-    sigmas = schedule.spaced(steps, spacing) if sigmas is None else sigmas
+    sigmas = spaced(schedule, steps, spacing) if sigmas is None else sigmas
     denoise = unguided(Denoiser(network, schedule, prediction), Conditioning())
     steps = list(SAMPLERS[name].function(denoise, start(NOISE(0), sigmas[0]), sigmas, NOISE, **options))
     return [finish(step.x, step.sigma) if alpha_space else step.x for step in steps]

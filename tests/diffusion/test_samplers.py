@@ -14,8 +14,13 @@ from sumi.diffusion.conditioning import Conditioning
 from sumi.diffusion.denoiser import Denoiser
 from sumi.diffusion.guidance import cfg, unguided
 from sumi.diffusion.noise import Noise
-from sumi.diffusion.samplers import SAMPLERS, ddim, ddpm, dpmpp_2m, euler, euler_ancestral, finish, heun, start
-from sumi.diffusion.schedule import SPACINGS, Schedule
+from sumi.diffusion.samplers.first_order import ddim, ddpm, euler, euler_ancestral
+from sumi.diffusion.samplers.multistep import dpmpp_2m
+from sumi.diffusion.samplers.single_step import heun
+from sumi.diffusion.samplers.step import finish, start
+from sumi.diffusion.samplers.table import SAMPLERS
+from sumi.diffusion.schedule import Schedule
+from sumi.diffusion.spacings import SPACINGS, spaced
 
 SCHEDULE = Schedule(ScheduleConfig())
 SIGMAS = SCHEDULE.sigmas.double()
@@ -232,7 +237,7 @@ def test_float32_is_enough(network, name, spacing, zero_terminal_snr, steps):
     schedule = Schedule(ScheduleConfig(zero_terminal_snr=zero_terminal_snr, final_sigma_zero=True))
     denoise = unguided(Denoiser(network, schedule, "v"), Conditioning())
     draw = Noise(3, range(2), SHAPE)
-    sigmas = schedule.spaced(steps, spacing)
+    sigmas = spaced(schedule, steps, spacing)
     single = last(SAMPLERS[name].function(denoise, start(draw(0), sigmas[0]), sigmas, draw)).x
     exact = sigmas.double()
     double = last(SAMPLERS[name].function(denoise, start(draw(0).double(), exact[0]), exact, lambda step: draw(step).double())).x
@@ -256,7 +261,7 @@ def test_sigmas_stay_on_the_cpu_wherever_the_latents_are(network, name, predicti
     context = torch.zeros(2, 5, 6, device="meta")
     denoise = cfg(Denoiser(network, SCHEDULE, prediction), Conditioning(context), Conditioning(context), 7.5, rescale=0.7)
     draw = Noise(3, range(2), SHAPE, "meta")
-    sigmas = SCHEDULE.spaced(3, "trailing")
+    sigmas = spaced(SCHEDULE, 3, "trailing")
     step = last(SAMPLERS[name].function(denoise, start(draw(0), sigmas[0]), sigmas, draw))
     assert finish(step.x, step.sigma).device.type == "meta"
     assert step.sigma.device.type == "cpu"

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sumi.config import ScheduleConfig
-from sumi.diffusion.samplers import SAMPLERS
-from sumi.diffusion.schedule import SPACINGS, Schedule
+from sumi.diffusion.samplers.table import SAMPLERS
+from sumi.diffusion.schedule import Schedule
+from sumi.diffusion.spacings import SPACINGS, spaced
 
 # diffusers hands tensors to numpy in a way that numpy 2 is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -107,7 +108,7 @@ def test_every_spacing_is_strictly_descending_and_ends_as_configured(schedule, s
     total = len(schedule.sigmas)
     steps = data.draw(st.integers(1, total))
     schedule = Schedule(replace(schedule.config, final_sigma_zero=to_zero, steps_offset=offset))
-    sigmas = schedule.spaced(steps, spacing)
+    sigmas = spaced(schedule, steps, spacing)
     assert sigmas.shape == (steps + 1,)
     assert sigmas.dtype == torch.float32
     assert (sigmas.diff() < 0).all()
@@ -119,7 +120,7 @@ def test_every_spacing_is_strictly_descending_and_ends_as_configured(schedule, s
 
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
 def test_as_many_steps_as_in_training_take_every_one(spacing):
-    sigmas = SD.spaced(1000, spacing)
+    sigmas = spaced(SD, 1000, spacing)
     assert torch.equal(sigmas, torch.cat([SD.sigmas.flip(0), torch.zeros(1)]))
 
 
@@ -127,7 +128,7 @@ def test_as_many_steps_as_in_training_take_every_one(spacing):
 @pytest.mark.parametrize("spacing", SPACINGS)
 def test_impossible_step_counts_are_refused(steps, spacing):
     with pytest.raises(ValueError, match=rf"steps must be from 1 to 1000.*got {steps}"):
-        SD.spaced(steps, spacing)
+        spaced(SD, steps, spacing)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_impossible_step_counts_are_refused(steps, spacing):
     ],
 )
 def test_ten_steps_of_stable_diffusion(spacing, sigmas):
-    assert SD.spaced(10, spacing)[:-1].tolist() == pytest.approx(sigmas, abs=5e-5)
+    assert spaced(SD, 10, spacing)[:-1].tolist() == pytest.approx(sigmas, abs=5e-5)
 
 
 @pytest.mark.parametrize("steps", SOME_STEPS)
@@ -148,7 +149,7 @@ def test_ten_steps_of_stable_diffusion(spacing, sigmas):
 def test_leading_is_that_of_diffusers_ddim(steps, offset):
     reference = diffusers.DDIMScheduler(**DIFFUSERS, timestep_spacing="leading", steps_offset=offset)
     reference.set_timesteps(steps)
-    ours = Schedule(replace(BASE, steps_offset=offset)).spaced(steps, "leading")[:-1]
+    ours = spaced(Schedule(replace(BASE, steps_offset=offset)), steps, "leading")[:-1]
     assert torch.equal(SD.t(ours).long(), reference.timesteps)
 
 
@@ -157,7 +158,7 @@ def test_trailing_is_that_of_diffusers_ddim(steps):
     reference = diffusers.DDIMScheduler(**DIFFUSERS, timestep_spacing="trailing")
     reference.set_timesteps(steps)
     # At 61 and 999, and fifty others, their floating-point arange runs over its end and adds a step at t = -1.
-    assert torch.equal(SD.t(SD.spaced(steps, "trailing")[:-1]).long(), reference.timesteps[:steps])
+    assert torch.equal(SD.t(spaced(SD, steps, "trailing")[:-1]).long(), reference.timesteps[:steps])
 
 
 @pytest.mark.parametrize("steps", [4, 10, 28, 38, 112])
@@ -166,9 +167,9 @@ def test_linspace_is_that_of_diffusers_euler(steps):
     reference.set_timesteps(steps)
     # These step counts visit whole t, where their interpolation (linear in sigma) and ours (in log sigma) agree.
     torch.testing.assert_close(
-        Schedule(replace(BASE, final_sigma_zero=True)).spaced(steps, "linspace"), reference.sigmas, rtol=2e-5, atol=0
+        spaced(Schedule(replace(BASE, final_sigma_zero=True)), steps, "linspace"), reference.sigmas, rtol=2e-5, atol=0
     )
-    torch.testing.assert_close(SD.t(SD.spaced(steps, "linspace")[:-1]), reference.timesteps, rtol=0, atol=1e-3)
+    torch.testing.assert_close(SD.t(spaced(SD, steps, "linspace")[:-1]), reference.timesteps, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("steps", [2, 3, 10, 25, 30, 100])
@@ -177,11 +178,11 @@ def test_linspace_is_that_of_diffusers_euler(steps):
 def test_karras_is_that_of_diffusers(steps, reference, ours):
     theirs = reference(**DIFFUSERS, use_karras_sigmas=True, rescale_betas_zero_snr=ours is ZERO_SNR)
     theirs.set_timesteps(steps)
-    torch.testing.assert_close(ours.spaced(steps, "karras")[:-1], theirs.sigmas[:-1], rtol=2e-5, atol=0)
+    torch.testing.assert_close(spaced(ours, steps, "karras")[:-1], theirs.sigmas[:-1], rtol=2e-5, atol=0)
 
 
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 def test_only_ddim_ends_where_the_schedule_says(spacing: str) -> None:
     assert [name for name, sampler in SAMPLERS.items() if sampler.ends_early] == ["ddim"]
-    early, zero = SD.spaced(10, spacing), SD.spaced(10, spacing, to_zero=True)
+    early, zero = spaced(SD, 10, spacing), spaced(SD, 10, spacing, to_zero=True)
     assert early[-1] == SD.sigmas[0] and zero[-1] == 0 and torch.equal(early[:-1], zero[:-1])

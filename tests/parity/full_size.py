@@ -105,7 +105,9 @@ def ours(folder: Path, variant: str) -> dict[str, torch.Tensor]:
     import sumi
     from sumi.diffusion.guidance import cfg
     from sumi.diffusion.noise import Noise
-    from sumi.diffusion.samplers import SAMPLERS, finish
+    from sumi.diffusion.samplers.step import finish
+    from sumi.diffusion.samplers.table import SAMPLERS
+    from sumi.diffusion.spacings import spaced
     from sumi.models.latent_diffusion import Inputs
 
     model = sumi.load(folder / "model", precision="float32")
@@ -113,7 +115,7 @@ def ours(folder: Path, variant: str) -> dict[str, torch.Tensor]:
     with torch.inference_mode():
         draws = Noise(0, [0], model.latent_shape(SIDE, SIDE))
         given, away = model.conditions([PROMPT], Inputs(), draws, negative=[NEGATIVE], size=(SIDE, SIDE))
-        sigmas = model.schedule.spaced(STEPS, "leading")
+        sigmas = spaced(model.schedule, STEPS, "leading")
         # Where the scheduler starts: its latents are x / sqrt(1 + sigma^2).
         x = noise() * (1 + sigmas[0] ** 2).sqrt()
         *_, last = SAMPLERS["ddim"].function(cfg(model.denoiser(), given, away, GUIDANCE), x, sigmas, draws)

@@ -58,8 +58,9 @@ from torch import Tensor
 import sumi
 from sumi.config import ScheduleConfig, TextConfig
 from sumi.diffusion.guidance import unguided
-from sumi.diffusion.samplers import start
+from sumi.diffusion.samplers.step import start
 from sumi.diffusion.schedule import Schedule
+from sumi.diffusion.spacings import spaced
 from sumi.errors import CheckpointError
 from sumi.models.channels import Source
 from sumi.models.embedders import IMAGE_EMBEDDING, LOW_RES, MASKED_IMAGE, drawn
@@ -725,4 +726,4 @@ def test_noise_levels_are_those_of_the_scheduler(kind: str, zero: bool, spacing:
         theirs = torch.cat([theirs, torch.zeros(1)])
     else:
         theirs = made.sigmas
-    assert_agree(Schedule(config).spaced(STEPS, named)[1:], theirs[1:])  # infinite or nearly so at the first, with zero SNR
+    assert_agree(spaced(Schedule(config), STEPS, named)[1:], theirs[1:])  # infinite or nearly so at the first, with zero SNR

@@ -31,8 +31,10 @@ from torch import Tensor, nn
 from sumi.config import AutoencoderConfig, BertConfig, Concat, LabelConfig, MapConfig, ModelSpec, ScheduleConfig, VisionConfig
 from sumi.diffusion.guidance import Denoise, cfg, unguided
 from sumi.diffusion.noise import Noise
-from sumi.diffusion.samplers import SAMPLERS, finish, start
+from sumi.diffusion.samplers.step import finish, start
+from sumi.diffusion.samplers.table import SAMPLERS
 from sumi.diffusion.schedule import Schedule
+from sumi.diffusion.spacings import spaced
 from sumi.models.channels import Segmentation, Source
 from sumi.models.embedders import IMAGE_EMBEDDING, LOW_RES, MASKED_IMAGE, ImageEmbedding, Label, drawn
 from sumi.models.latent_diffusion import Inputs, LatentDiffusion
@@ -270,7 +272,7 @@ def painted(pipeline: Any, autoencoder: Any, **arguments: Any) -> Seen:
 @torch.no_grad()
 def sampled(ours: LatentDiffusion, denoise: Denoise, latent: Tensor | float = 0.0, *, noise: Noise = NOISE, eta: float = 0.0) -> Tensor:
     """DDIM, from pure noise or from a noised latent."""
-    sigmas = ours.schedule.spaced(STEPS, "leading")
+    sigmas = spaced(ours.schedule, STEPS, "leading")
     x = start(noise(0), sigmas[0]) if isinstance(latent, float) else latent + sigmas[0] * noise(0)
     *_, last = SAMPLERS["ddim"].function(denoise, x, sigmas, noise, eta=eta)
     return finish(last.x, last.sigma)

@@ -95,8 +95,8 @@ def make(words: Sequence[str]) -> None:
 def samplers(words: Sequence[str]) -> None:
     """List the samplers and the spacings of their steps."""
     Parser("sumi samplers", samplers).read(words)
-    from sumi.diffusion.samplers import SAMPLERS
-    from sumi.diffusion.schedule import SPACINGS
+    from sumi.diffusion.samplers.table import SAMPLERS
+    from sumi.diffusion.spacings import SPACINGS
 
     print("samplers (network calls a step; options)")
     for name, sampler in SAMPLERS.items():

@@ -30,21 +30,21 @@ class Noise:
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"seed must be from 0 to 2**64 - 1; got {self.seed}")
 
-    def __call__(self, step: int) -> Float32[Tensor, " B *S"]:
-        """Independent standard normal numbers, [len(images), *shape]."""
+    def __call__(self, step: int, draw: int = 0) -> Float32[Tensor, " B *S"]:
+        """Independent standard normal numbers, [len(images), *shape], for one of the draws of a step."""
         count = int(np.prod(self.shape))
-        pictures = [normal(self.seed, image, step, count) for image in self.images]
+        pictures = [normal(self.seed, image, step, count, draw) for image in self.images]
         return torch.from_numpy(np.stack(pictures)).reshape(-1, *self.shape).to(self.device)
 
 
-def normal(seed: int, image: int, step: int, count: int) -> NDArray[np.float32]:
-    """The first `count` numbers of stream (seed, image, step), float32.
+def normal(seed: int, image: int, step: int, count: int, draw: int = 0) -> NDArray[np.float32]:
+    """The first `count` numbers of stream (seed, image, step, draw), float32.
 
-    The counter-based generator Philox 4x64 (Salmon et al. 2011) with key (seed, image) and counter starting at (0, 0, 0, step), so that
+    The counter-based generator Philox 4x64 (Salmon et al. 2011) with key (seed, image) and counter starting at (0, 0, draw, step), so that
     no two streams overlap; then Box & Muller (1958) in float64 on pairs of its words. Raw words rather than numpy's own normal
     distribution, since numpy promises to keep only the former from version to version.
     """
-    key, counter = np.array([seed, image], np.uint64), np.array([0, 0, 0, step], np.uint64)
+    key, counter = np.array([seed, image], np.uint64), np.array([0, 0, draw, step], np.uint64)
     words = np.random.Philox(key=key, counter=counter).random_raw(count + count % 2).reshape(-1, 2)
     uniform = (words >> np.uint64(11)) * 2.0**-53  # [0, 1)
     radius, angle = np.sqrt(-2 * np.log1p(-uniform[:, 0])), 2 * np.pi * uniform[:, 1]

@@ -1,16 +1,16 @@
-"""The forward process: how much noise there is at each training step, and which of those steps a sampler visits.
+"""The forward process: how much noise there is at each training step.
 
 A noised latent is x = x0 + sigma * noise, with sigma = sqrt((1 - alphas_cumprod) / alphas_cumprod): the state of Ho et al. (2020),
 sqrt(alphas_cumprod) x0 + sqrt(1 - alphas_cumprod) noise, divided by sqrt(alphas_cumprod).
 
-T training steps, N sampling steps.
+T training steps.
 """
 
 import math
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Float32, Float64, Int
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from sumi.config import ScheduleConfig
@@ -52,24 +52,6 @@ class Schedule:
         # The logarithms of ratios of neighbours: exact at the entries, and accurate in float32.
         return low + torch.log1p((sigma - bottom) / bottom) / torch.log1p((top - bottom) / bottom)
 
-    def spaced(self, steps: int, spacing: str, *, to_zero: bool = False) -> Float32[Tensor, " N"]:
-        """The sigmas that a sampler visits: `steps` of them, descending, and the one where it ends.
-
-        The end is 0 if the configuration says `final_sigma_zero` or the sampler wants it `to_zero` (`Sampler.ends_early`); otherwise
-        it is sigma(t=0), where the DDIM of the latent diffusion code ends. A spacing that visits t=0 itself always ends at 0, so
-        that the list is strictly descending.
-
-        Raises:
-            ValueError: fewer steps than 1 or more than the T of training.
-        """
-        if not 1 <= steps <= len(self.sigmas):
-            raise ValueError(f"steps must be from 1 to {len(self.sigmas)}, the number of steps in training; got {steps}")
-        visited = SPACINGS[spacing](self, steps).float()
-        smallest = self.sigmas[:1]
-        zero = to_zero or self.config.final_sigma_zero or bool((visited[-1] <= smallest).item())
-        end = torch.zeros(1) if zero else smallest
-        return torch.cat([visited, end])
-
 
 def scaled_linear(config: ScheduleConfig) -> Float64[Tensor, " T"]:
     """Betas whose square roots are evenly spaced: the schedule that the latent diffusion code calls "linear" (Rombach et al. 2022)."""
@@ -99,38 +81,3 @@ def zero_terminal_snr(alphas_cumprod: Float64[Tensor, " T"]) -> Float64[Tensor, 
     root = alphas_cumprod.sqrt()
     root = (root - root[-1]) * root[0] / (root[0] - root[-1])
     return (root**2).clamp(min=SMALLEST_ALPHA_CUMPROD)
-
-
-def leading(schedule: Schedule, steps: int) -> Float[Tensor, " N"]:
-    """t = 0, T // N, 2 (T // N), ..., all moved up by `steps_offset`: the spacing of DDIM; it stops short of T - 1."""
-    total = len(schedule.sigmas)
-    stride = total // steps
-    # With every step taken there is no room to move up.
-    offset = min(schedule.config.steps_offset, total - 1 - (steps - 1) * stride)
-    return schedule.sigma(torch.arange(steps - 1, -1, -1) * stride + offset)
-
-
-def trailing(schedule: Schedule, steps: int) -> Float[Tensor, " N"]:
-    """Whole t, evenly spaced down from T - 1, short of 0: what zero-terminal-SNR needs (Lin et al. 2023, section 3.3)."""
-    total = len(schedule.sigmas)
-    return schedule.sigma((total - torch.arange(steps, dtype=torch.float64) * (total / steps)).round() - 1)
-
-
-def linspace(schedule: Schedule, steps: int) -> Float[Tensor, " N"]:
-    """Fractional t, evenly spaced from T - 1 to 0, both included."""
-    return schedule.sigma(torch.linspace(len(schedule.sigmas) - 1, 0, steps, dtype=torch.float64))
-
-
-def karras(schedule: Schedule, steps: int) -> Float[Tensor, " N"]:
-    """sigma^(1/7) evenly spaced over the range of training (Karras et al. 2022, equation 5)."""
-    rho = 7
-    smallest, largest = schedule.sigmas[0].item() ** (1 / rho), schedule.sigmas[-1].item() ** (1 / rho)
-    return torch.linspace(largest, smallest, steps, dtype=torch.float64) ** rho
-
-
-SPACINGS: dict[str, Callable[[Schedule, int], Float[Tensor, " N"]]] = {
-    "leading": leading,
-    "trailing": trailing,
-    "linspace": linspace,
-    "karras": karras,
-}

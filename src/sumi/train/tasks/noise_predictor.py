@@ -19,8 +19,10 @@ from sumi.diffusion.conditioning import Conditioning
 from sumi.diffusion.denoiser import Denoiser
 from sumi.diffusion.guidance import cfg
 from sumi.diffusion.noise import Noise
-from sumi.diffusion.samplers import SAMPLERS, finish, start
+from sumi.diffusion.samplers.step import finish, start
+from sumi.diffusion.samplers.table import SAMPLERS
 from sumi.diffusion.schedule import Schedule
+from sumi.diffusion.spacings import spaced
 from sumi.errors import RecipeError
 from sumi.nets.autoencoder import Autoencoder
 from sumi.nets.clip import TextEncoder
@@ -148,7 +150,7 @@ class NoisePredictorTask:
         cond = self._condition(torch.tensor([self.tokenizer(p) for p in prompts]))
         null = self._condition(self.null.expand(len(prompts), -1))
         sampler = SAMPLERS[spec.sampler]
-        sigmas = self.schedule.spaced(spec.steps, spec.spacing, to_zero=not sampler.ends_early)
+        sigmas = spaced(self.schedule, spec.steps, spec.spacing, to_zero=not sampler.ends_early)
         denoise = cfg(self.denoiser, cond, null, spec.guidance)
         *_, last = sampler.function(denoise, start(noise(0), sigmas[0]), sigmas, noise)
         return self.autoencoder.decode(finish(last.x, last.sigma))
