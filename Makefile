@@ -63,8 +63,9 @@ $(BIN)/python:
 	$(INSTALL) --editable .
 	@touch $@
 
-# open_clip_torch is wanted for its vocabulary file alone; its dependencies would bring a second copy of half the world.
+# open_clip_torch is wanted for its vocabulary file alone, and k-diffusion for one module; their dependencies would bring a second copy of
+# half the world.
 .venv/dev.stamp: .venv/run.stamp
 	$(INSTALL) --editable '.[dev]'
-	$(INSTALL) --no-deps open_clip_torch
+	$(INSTALL) --no-deps open_clip_torch k-diffusion
 	@touch $@

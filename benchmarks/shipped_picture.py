@@ -15,8 +15,9 @@ from collections.abc import Callable
 
 import torch
 
-from sumi.pipeline import Decoded, Encoded, Step, generate, load, stream
+from sumi.pipeline import Decoded, Encoded, Step, generate, stream
 from sumi.request import Request
+from sumi.store.assembly import load
 
 RUNS = 3
 REQUEST = Request(prompt="two yellow stars above a red heart", seed=7)

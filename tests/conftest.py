@@ -8,7 +8,7 @@ import torch
 
 from sumi.config import AutoencoderConfig, ModelSpec, ScheduleConfig, TextConfig, UNetConfig
 from sumi.diffusion.schedule import Schedule
-from sumi.models.embedders import Prompt
+from sumi.models.prompt import Prompt
 from sumi.models.latent_diffusion import LatentDiffusion
 from sumi.nets.autoencoder import Autoencoder
 from sumi.nets.clip import TextEncoder

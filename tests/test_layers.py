@@ -16,11 +16,11 @@ import pytest
 ROOT = Path(__file__).parents[1] / "src" / "sumi"
 
 LEVELS = [
-    {"config", "errors", "request", "text"},
+    {"config", "errors", "request", "text", "version"},
     {"nets", "diffusion"},
     {"models"},
     {"store"},
-    {"pipeline", "explain", "train"},
+    {"resolve", "pipeline", "explain", "train"},
     {"apps"},
     {"__main__"},
 ]

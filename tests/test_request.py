@@ -19,23 +19,48 @@ RANGES: dict[str, tuple[float, float]] = {
     "guidance": (0, 100),
     "guidance_rescale": (0, 1),
     "eta": (0, 1),
+    "clip_skip": (1, 64),
+    "strength": (0, 1),
+    "variation": (0, 1),
+    "variation_seed": (0, 2**64 - 1),
+    "pag": (0, 100),
+    "skip": (0, 100),
+    "sag": (0, 100),
+    "threshold": (0.5, 1),
+    "mimic": (0, 100),
     "width": (1, 8192),
     "height": (1, 8192),
 }
-TEXTS = ("prompt", "negative", "sampler", "spacing")
+LISTS: dict[str, tuple[float, float]] = {"sigmas": (0, 1e6), "guidance_interval": (0, 1e6)}
+TEXTS = ("prompt", "negative", "image", "image_sha256", "sampler", "spacing")
+CHOICES = {
+    "emphasis": ("mean", "plain", "off"),
+    "noise": ("native", "torch", "a1111-cpu", "a1111-nv"),
+    "guidance_method": ("cfg", "cfg++", "apg"),
+}
 
 
 def values(name: str) -> st.SearchStrategy[Any]:
     field = FIELDS[name]
-    if field.type is str:
-        value: st.SearchStrategy[Any] = st.text(st.characters(exclude_categories=["Cs"]))
+    value: st.SearchStrategy[Any]
+    if name in CHOICES:
+        value = st.sampled_from(CHOICES[name])
+    elif field.type is str:
+        value = st.text(st.characters(exclude_categories=["Cs"]))
+    elif field.type is bool:
+        value = st.booleans()
+    elif field.type is dict:
+        value = st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), st.floats(-1e9, 1e9))
+    elif field.type is tuple:
+        size = {"min_size": 2, "max_size": 2} if name == "guidance_interval" else {}
+        value = st.lists(st.floats(*LISTS[name]), **size).map(tuple)
     else:
         value = (st.integers if field.type is int else st.floats)(*RANGES[name])
     return st.none() | value if field.optional else value
 
 
 def test_every_field_has_a_range_or_is_text_and_is_documented() -> None:
-    assert set(FIELDS) == {field.name for field in dataclasses.fields(Request)} == {*RANGES, *TEXTS}
+    assert set(FIELDS) == {field.name for field in dataclasses.fields(Request)} == {*RANGES, *LISTS, *TEXTS, *CHOICES, "exact", "options"}
     assert all(field.doc for field in FIELDS.values())
 
 
@@ -43,7 +68,7 @@ def test_every_field_has_a_range_or_is_text_and_is_documented() -> None:
 def test_a_number_may_be_either_end_of_its_range_and_no_further(name: str) -> None:
     for end, beyond in zip(RANGES[name], (-1, 1), strict=True):
         assert getattr(Request(**{name: end}), name) == end
-        with pytest.raises(RequestError, match=rf"^{name} must be from \d+ to \d+; got "):
+        with pytest.raises(RequestError, match=rf"^{name} must be from [\d.]+ to \d+; got "):
             Request(**{name: end + beyond})
 
 
@@ -61,6 +86,52 @@ def test_text_is_text(name: str) -> None:
         Request(**{name: 3})  # type: ignore[arg-type]
     with pytest.raises(PromptError, match="not Unicode"):
         Request(**{name: "half a pair: \ud800"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_a_choice_is_one_of_a_few(name: str) -> None:
+    for value in CHOICES[name]:
+        assert getattr(Request(**{name: value}), name) == value  # type: ignore[arg-type]
+    with pytest.raises(RequestError, match=rf"^there is no {name} 'natve'.*: use {CHOICES[name][0]}, "):
+        Request(**{name: "natve"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("value", [3, "3,1", [3, "1"], [3, None], [float("nan"), 1], [3, -1], [True, False]])
+def test_numbers_in_a_list_are_finite_numbers_too(name: str, value: object) -> None:
+    with pytest.raises(RequestError, match=rf"^{name} must be "):
+        Request(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", ["order=3", {"order": "3"}, {3: 3}, {"order": float("nan")}, {"order": float("inf")}, [("order", 3)]])
+def test_options_are_finite_numbers_by_name(value: object) -> None:
+    with pytest.raises(RequestError, match=r"^options (order )?must be "):
+        Request(options=value)  # type: ignore[arg-type]
+
+
+def test_an_interval_has_two_ends() -> None:
+    with pytest.raises(RequestError, match="guidance_interval must be 2 numbers; got 3"):
+        Request(guidance_interval=(1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("sigmas", "14.6, 3,0", (14.6, 3.0, 0.0)),
+        ("options", "order=3, heun=0", {"order": 3.0, "heun": 0.0}),
+        ("noise", "torch", "torch"),
+        ("steps", "20", 20),
+        ("eta", "0.5", 0.5),
+    ],
+)
+def test_fields_are_read_as_a_command_line_writes_them(name: str, text: str, value: object) -> None:
+    assert FIELDS[name].read(name, text) == value
+
+
+@pytest.mark.parametrize(("name", "text"), [("sigmas", "3;1"), ("sigmas", ""), ("options", "order"), ("options", "order=x")])
+def test_what_is_no_number_on_a_command_line_is_refused(name: str, text: str) -> None:
+    with pytest.raises(RequestError, match=rf"^{name} must be numbers; got "):
+        FIELDS[name].read(name, text)
 
 
 def test_whole_guidance_is_a_float_so_that_equal_requests_are_written_alike() -> None:

@@ -10,8 +10,9 @@ import torch
 
 import sumi
 from sumi.models.latent_diffusion import LatentDiffusion
-from sumi.pipeline import SHIPPED, illustrate
+from sumi.pipeline import illustrate
 from sumi.request import Request
+from sumi.store.assembly import SHIPPED
 from sumi.store.images import open_image, read_png_text
 from sumi.train.evaluate import evaluate
 

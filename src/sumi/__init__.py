@@ -6,19 +6,23 @@ Names below are imported when they are first used, so that `sumi --help` need no
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from sumi.version import VERSION
+
 if TYPE_CHECKING:
     from sumi.diffusion.samplers.table import SAMPLERS
-    from sumi.pipeline import generate, load, stream
+    from sumi.pipeline import generate, stream
     from sumi.request import Request
+    from sumi.store.assembly import load
 
+__version__ = VERSION
 __all__ = ["SAMPLERS", "Request", "generate", "load", "stream"]
-__version__ = "0.1.0"
+
 
 _HOMES = {
     "SAMPLERS": "sumi.diffusion.samplers.table",
     "Request": "sumi.request",
     "generate": "sumi.pipeline",
-    "load": "sumi.pipeline",
+    "load": "sumi.store.assembly",
     "stream": "sumi.pipeline",
 }
 

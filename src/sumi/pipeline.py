@@ -1,48 +1,31 @@
 """A request to pictures, as a stream of events: progress, preview and cancelling are the caller's `for` loop."""
 
-import secrets
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from sumi.config import BertConfig, Concat, ModelSpec, Prediction
-from sumi.diffusion.conditioning import Conditioning
-from sumi.diffusion.guidance import cfg, unguided
-from sumi.diffusion.noise import Noise
-from sumi.diffusion.samplers.step import finish, start
-from sumi.diffusion.samplers.table import SAMPLERS
-from sumi.diffusion.schedule import Schedule
-from sumi.diffusion.spacings import SPACINGS, spaced
+from sumi.diffusion.noise_sources import source
+from sumi.diffusion.samplers.step import finish
 from sumi.errors import ModelWarning, RequestError
-from sumi.models.channels import Segmentation
-from sumi.models.embedders import ImageEmbedding, Label, Notice, Prompt, takes_image_embedding
 from sumi.models.latent_diffusion import LatentDiffusion
-from sumi.models.placement import batch_size, choose, place, weightless
-from sumi.nets.unet import UNet
-from sumi.request import Request, did_you_mean
-from sumi.store.anything import open_model
-from sumi.store.images import save_png, to_pil
-from sumi.store.layout import reads_words
-from sumi.store.model import Parts, build
+from sumi.models.placement import batch_size
+from sumi.models.prompt import Notice
+from sumi.models.sampling import Plan, Read, Reading, Told, plan, sample
+from sumi.request import Request
+from sumi.resolve import guidance, options, resolve, sigmas
+from sumi.store.images import file_digest, fitted, from_pil, open_image, save_png, to_pil
+from sumi.store.record import Record
+from sumi.text.prompt import Script, literal, parse
+from sumi.version import VERSION
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-CHANNELS: dict[Concat, str] = {
-    "mask": "a mask",
-    "masked_image": "a picture to fill in",
-    "image": "a picture to change",
-    "low_res": "a picture to enlarge",
-    "depth": "a depth map",
-    "map": "a map of classes",
-}
-SHIPPED = Path(str(files("sumi"))) / "weights" / "sumi-shapes"
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,21 +33,31 @@ class Picture:
     """A picture and what makes it again."""
 
     image: "Image"
-    request: Request
-    """Of this picture alone: its `first` is the picture's number and its `count` is 1. Nothing in it is left open."""
+    record: Record
     latent: Tensor
     """[C h w], float32."""
 
+    @property
+    def request(self) -> Request:
+        """Of this picture alone: its `first` is the picture's number and its `count` is 1. Nothing in it is left open."""
+        return self.record.request
+
     def save(self, path: str | Path) -> None:
-        """Writes a PNG, whole or not at all, that carries the request in a text chunk named sumi. OutputError if it cannot."""
-        save_png(self.image, Path(path), {"sumi": self.request.to_json()})
+        """Writes a PNG, whole or not at all, that carries the record (see `sumi.store.record`). OutputError if it cannot."""
+        save_png(self.image, Path(path), self.record.texts())
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """The prompt is read. `request` has every default filled in; `notices` say what the model could not take as it was meant."""
+    """The prompt is read. `request` has every default filled in; `plan` says what is to be done for each batch of pictures.
+
+    `prompt` and `negative` say how each word was taken; `notices`, what the model could not take as it was meant.
+    """
 
     request: Request
+    plan: Plan
+    prompt: tuple[Read, ...]
+    negative: tuple[Read, ...]
     notices: tuple[Notice, ...]
 
 
@@ -97,96 +90,7 @@ class Finished:
     pictures: tuple[Picture, ...]
 
 
-T = TypeVar("T")
 Event: TypeAlias = Encoded | Step | Decoded | Finished
-
-
-def load(
-    path: str | Path | None = None,
-    *,
-    device: str | None = None,
-    precision: str | None = None,
-    ema: bool = True,
-    prediction: Prediction | None = None,
-    variant: str | None = None,
-    revision: str | None = None,
-    download: bool = False,
-) -> LatentDiffusion:
-    """The model that a path, a name in the user's model folders or the id of a repository stands for, ready to run.
-
-    By default the one that comes with sumi. `device` is one of PyTorch's names, `precision` is float32, bfloat16 or float16; None:
-    what is fastest for this model on this hardware and leaves its pictures as they are. `ema`: take averaged weights where a file
-    has them. `prediction` is eps, v or x0, for files that do not say. `variant` and `revision`: which files of a folder (fp16), which
-    state of a repository. `download`: get a vocabulary that is not on this machine.
-
-    CheckpointError or another SumiError, in one line, if the model or the device cannot be used; ModelWarning for what a file
-    holds that is no part of the model.
-    """
-    model = open_model(
-        SHIPPED if path is None else path, ema=ema, prediction=prediction, variant=variant, revision=revision, download=download
-    )
-    for note in model.notes:
-        warnings.warn(note, ModelWarning, stacklevel=2)
-    with weightless():
-        parameters = sum(weight.numel() for weight in UNet(model.spec.unet).parameters())
-    where, dtype = choose(parameters, device, precision)
-    parts = build(model, dtype)
-    place(parts.networks, where, dtype)
-    return assemble(model.spec, parts)
-
-
-def assemble(spec: ModelSpec, parts: Parts) -> LatentDiffusion:
-    """The model that a spec describes, of parts that are in their place."""
-    return LatentDiffusion(
-        spec,
-        parts.unet,
-        parts.autoencoder,
-        _prompt(spec, parts),
-        Schedule(spec.schedule),
-        label=None if parts.label is None else Label(parts.label),
-        segmentation=None if parts.map is None else Segmentation(parts.map),
-        image_embedding=None if parts.embeddings is None else ImageEmbedding(*parts.embeddings),
-    )
-
-
-def _prompt(spec: ModelSpec, parts: Parts) -> Prompt | None:
-    """The reader of words; None without a tokenizer: boxes, too, are read by a text encoder."""
-    context, vector = spec.unet.context_width is not None, spec.unet.vector_width is not None and not takes_image_embedding(spec)
-    readers = list(zip(parts.tokenizers, parts.text_encoders, strict=False))
-    if len(readers) < 2:
-        return Prompt(*readers[0], context=context, vector=vector, zero_null=spec.zero_null) if readers else None
-    second = Prompt(*readers[1], context=context, vector=vector)
-    return Prompt(*readers[0], context=context, second=second, zero_null=spec.zero_null)
-
-
-def resolve(request: Request, spec: ModelSpec) -> Request:
-    """The request with the model's defaults filled in and a seed drawn if there is none.
-
-    RequestError if a model of this spec cannot serve it.
-    """
-    _serves(spec, request)
-    sampler, spacing = _or(request.sampler, spec.sampler), _or(request.spacing, spec.spacing)
-    for kind, name, known in (("sampler", sampler, list(SAMPLERS)), ("spacing", spacing, list(SPACINGS))):
-        if name not in known:
-            raise RequestError(f"there is no {kind} {name!r}{did_you_mean(name, known)}: use {', '.join(known)}")
-    options = SAMPLERS[sampler].options
-    if request.eta is not None and "eta" not in options:
-        takers = [name for name, row in SAMPLERS.items() if "eta" in row.options]
-        raise RequestError(f"sampler {sampler} takes no eta: leave it out, or use {' or '.join(takers)}")
-    steps, (height, width) = _or(request.steps, spec.steps), spec.size
-    if steps > spec.schedule.steps:
-        raise RequestError(f"steps must be at most the {spec.schedule.steps} of this model's training; got {steps}")
-    return replace(
-        request,
-        seed=secrets.randbits(32) if request.seed is None else request.seed,
-        steps=steps,
-        guidance=_or(request.guidance, spec.guidance),
-        sampler=sampler,
-        spacing=spacing,
-        eta=_or(request.eta, options.get("eta")),
-        height=_side("height", _or(request.height, height), spec.multiple),
-        width=_side("width", _or(request.width, width), spec.multiple),
-    )
 
 
 @torch.inference_mode()
@@ -196,14 +100,11 @@ def stream(model: LatentDiffusion, request: Request) -> Iterator[Event]:
     Runs no further than the caller asks. Which batch a picture is in changes nothing but float rounding, for its noise
     depends on the seed and its number alone. RequestError if the model cannot serve the request.
     """
-    request = resolve(request, model.spec)
-    size = _size(request)
-    given, away = model.encode([request.prompt], size), model.encode([request.negative], size, away=True)
-    yield Encoded(request, _notices(model, (request.prompt, request.negative)))
+    run = _Run.of(model, request)
+    yield run.encoded
     done: list[Picture] = []
-    for images in _batches(model, request, request.count):
-        count = len(images)
-        for event in _batch(model, request, images, [request.prompt] * count, given.repeat(count), away.repeat(count)):
+    for images in run.batches(run.request.count):
+        for event in run.batch(images):
             yield event
             if isinstance(event, Decoded):
                 done += event.pictures
@@ -216,91 +117,183 @@ def generate(model: LatentDiffusion, request: Request | None = None, **fields: A
     return [picture for event in stream(model, request) if isinstance(event, Decoded) for picture in event.pictures]
 
 
+def again(model: LatentDiffusion, record: Record, **changes: Any) -> Picture:
+    """The picture of a record, bit for bit on the machine that made it, or with some fields of its request changed; as `repeat`."""
+    return next(event.pictures[0] for event in repeat(model, record, **changes) if isinstance(event, Decoded))
+
+
+@torch.inference_mode()
+def repeat(model: LatentDiffusion, record: Record, **changes: Any) -> Iterator[Event]:
+    """Makes the picture of a record again, with some fields of its request changed: the events of `stream`.
+
+    Pictures that were computed with it are computed again: alone, its last bits could differ. ModelWarning if the record is of
+    other weights, or of another precision.
+    """
+    request = changed(record.request, **changes)
+    first, count = record.together or (request.first, 1)
+    run = _Run.of(model, replace(request, first=first, count=count))
+    for name, kind in (("digest", "weights"), ("precision", "precision")):
+        if getattr(record, name) not in ("", getattr(run.circumstances, name)):
+            warnings.warn(f"the picture was made with other {kind} than {model.spec.name} has now", ModelWarning, stacklevel=2)
+    yield run.encoded
+    for event in run.batch(range(first, first + count)):
+        if isinstance(event, Decoded):
+            event = Decoded((event.pictures[request.first - first],))
+            yield event
+            yield Finished(event.pictures)
+        else:
+            yield event
+
+
+def changed(request: Request, **changes: Any) -> Request:
+    """A resolved request with some fields changed, and what had been filled in for the old values left open again."""
+    open_again: dict[str, tuple[str, ...]] = {
+        "sampler": ("eta", "options"),
+        "sigmas": ("steps", "spacing", "strength"),
+        "steps": ("sigmas",),
+        "spacing": ("sigmas",),
+        "image": ("image_sha256",),
+    }
+    emptied = {name: None for change in changes for name in open_again.get(change, ()) if name not in changes}
+    return replace(request, **{**emptied, **changes})
+
+
 @torch.inference_mode()
 def illustrate(model: LatentDiffusion, prompts: Sequence[str], request: Request | None = None, **fields: Any) -> Iterator[Picture]:
-    """One picture for each prompt, in order, many prompts in a batch: what measuring a model takes.
+    """A picture of each prompt, in order: picture `first + i` is of `prompts[i]`; `count` plays no part. RequestError as in `stream`.
 
-    Prompt k gives picture `first` + k of the request, whose own prompt and count play no part; RequestError as in `stream`.
+    Prompts share a batch as long as each is one passage that fits the text encoder at once.
     """
-    request = resolve(replace(request or Request(), **fields), model.spec)
-    size = _size(request)
-    away = model.encode([request.negative], size, away=True)
-    for images in _batches(model, request, len(prompts)):
-        texts = prompts[images[0] - request.first : images[-1] + 1 - request.first]
-        for event in _batch(model, request, images, texts, model.encode(texts, size), away.repeat(len(texts))):
-            if isinstance(event, Decoded):
-                yield from event.pictures
+    if not prompts:
+        return
+    run = _Run.of(model, replace(request or Request(), **fields, prompt=prompts[0], count=1))
+    scripts = {prompt: _script(prompt, run.request) for prompt in prompts}
+    for alike, group in groupby(enumerate(prompts, run.request.first), key=lambda item: run.fits_among_others(scripts[item[1]])):
+        numbered = list(group)
+        for images in run.batches(len(numbered), numbered[0][0], None if alike else 1):
+            texts = [prompts[number - run.request.first] for number in images]
+            for event in run.batch(images, texts, [scripts[text] for text in texts]):
+                if isinstance(event, Decoded):
+                    yield from event.pictures
 
 
-def _batches(model: LatentDiffusion, request: Request, count: int) -> Iterator[range]:
-    """The numbers of `count` pictures from `first` on, cut into batches."""
-    size = batch_size(model.spec, *_size(request), model.unet.conv_in.weight)
-    numbers = range(request.first, request.first + count)
-    return (numbers[at : at + size] for at in range(0, count, size))
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """A resolved request on a model, ready to be computed batch by batch."""
+
+    model: LatentDiffusion
+    request: Request
+    sigmas: Tensor
+    reading: Reading
+    told: Sequence[Told]
+    """Of one picture."""
+    latent: Tensor | None
+    """Of the picture to start from, [1 C h w]."""
+    encoded: Encoded
+    circumstances: Record
+
+    @classmethod
+    def of(cls, model: LatentDiffusion, request: Request) -> "_Run":
+        """RequestError if the model cannot serve the request."""
+        request = resolve(request, model.spec)
+        request, latent = _started(model, request)
+        size = _size(request)
+        visited = sigmas(request, model.schedule)
+        reading = Reading(
+            model,
+            [_script(request.prompt, request)],
+            _script(request.negative, request),
+            size,
+            emphasis=request.emphasis,
+            clip_skip=request.clip_skip,
+        )
+        told = reading.told(len(visited) - 1)
+        assert request.sampler is not None
+        try:
+            effort = plan(model, told, guidance(request), request.sampler, visited, size, **options(request))
+        except ValueError as error:  # of the sampler, about its options
+            raise RequestError(f"{error}: see `sumi samplers`") from error
+        encoded = Encoded(
+            request,
+            effort,
+            reading.words(len(visited) - 1),
+            reading.words(len(visited) - 1, negative=True),
+            reading.notices(len(visited) - 1),
+        )
+        record = Record(
+            request,
+            model=model.source,
+            name=model.spec.name,
+            digest=model.digest(),
+            precision=str(model.dtype).removeprefix("torch."),
+            device=model.device.type,
+            version=VERSION,
+        )
+        return cls(model, request, visited, reading, told, latent, encoded, record)
+
+    def batches(self, count: int, first: int | None = None, size: int | None = None) -> Iterator[range]:
+        """The numbers of `count` pictures from `first` on, by default the request's, cut into batches."""
+        size = size or batch_size(self.model.spec, *_size(self.request), self.model.unet.conv_in.weight)
+        if self.request.noise == "torch":  # one generator draws for all of them
+            size = count
+        first = self.request.first if first is None else first
+        numbers = range(first, first + count)
+        return (numbers[at : at + size] for at in range(0, count, size))
+
+    def fits_among_others(self, script: Script) -> bool:
+        """Whether pictures of this and of other such prompts can be computed together."""
+        steps = len(self.sigmas) - 1
+        return replace(self.reading, scripts=[script]).is_plain(steps) and self.reading.is_plain(steps)
+
+    def batch(
+        self, images: range, prompts: Sequence[str] | None = None, scripts: Sequence[Script] | None = None
+    ) -> Iterator[Step | Decoded]:
+        """Samples and decodes the pictures numbered `images`: all of the request's prompt, or each of its own."""
+        model, request, count = self.model, self.request, len(images)
+        assert request.seed is not None and request.sampler is not None
+        noise = source(
+            request.noise,
+            request.seed,
+            images,
+            max(images.stop, request.first + request.count),
+            model.latent_shape(*_size(request)),
+            model.device,
+            variation=request.variation,
+            variation_seed=request.variation_seed,
+        )
+        told = Told.repeat(self.told, count) if scripts is None else replace(self.reading, scripts=scripts).told(len(self.sigmas) - 1)
+        latent = None if self.latent is None else self.latent.expand(count, -1, -1, -1)
+        steps = sample(model, told, guidance(request), request.sampler, self.sigmas, noise, latent=latent, **options(request))
+        for step in steps:
+            yield Step(step.index + 1, self.encoded.plan.steps, images, step.sigma, step.x, step.denoised)
+        latents = finish(step.x, step.sigma)
+        decoded = zip(to_pil(model.decode(latents)), prompts or [request.prompt] * count, images, latents.cpu(), strict=True)
+        together = (images[0], count) if scripts is None else None
+        yield Decoded(
+            tuple(
+                Picture(image, replace(self.circumstances, request=replace(request, prompt=p, first=number, count=1), together=together), z)
+                for image, p, number, z in decoded
+            )
+        )
 
 
-def _batch(
-    model: LatentDiffusion, request: Request, images: range, prompts: Sequence[str], given: Conditioning, away: Conditioning
-) -> Iterator[Step | Decoded]:
-    """Samples and decodes the pictures numbered `images` of a resolved request, each of its own prompt."""
-    assert request.seed is not None and request.guidance is not None and request.steps is not None
-    assert request.sampler is not None and request.spacing is not None
-    sampler = SAMPLERS[request.sampler]
-    options = {"eta": request.eta} if "eta" in sampler.options else {}
-    sigmas = spaced(model.schedule, request.steps, request.spacing, to_zero=not sampler.ends_early)
-    noise = Noise(request.seed, images, model.latent_shape(*_size(request)), model.device)
-    # Away from the prompt itself leads nowhere; so an empty prompt is, for most models, one network call a step, not two.
-    guided = request.guidance != 1 and not given.equals(away)
-    denoiser = model.denoiser()
-    denoise = cfg(denoiser, given, away, request.guidance, request.guidance_rescale) if guided else unguided(denoiser, given)
-    for step in sampler.function(denoise, start(noise(0), sigmas[0]), sigmas, noise, **options):
-        yield Step(step.index + 1, request.steps, images, step.sigma, step.x, step.denoised)
-    latents = finish(step.x, step.sigma)
-    parts = zip(to_pil(model.decode(latents)), prompts, images, latents.cpu(), strict=True)
-    yield Decoded(tuple(Picture(image, replace(request, prompt=p, first=number, count=1), z) for image, p, number, z in parts))
+def _started(model: LatentDiffusion, request: Request) -> tuple[Request, Tensor | None]:
+    """The latent [1 C h w] of the picture to start from, and the request with that picture's digest. RequestError if it is another."""
+    if request.image is None:
+        return request, None
+    path = Path(request.image)
+    image, digest = open_image(path), file_digest(path)
+    if request.image_sha256 not in (None, digest):
+        raise RequestError(f"{path} is not the picture that it was: its SHA-256 is {digest[:12]}..., not {request.image_sha256[:12]}...")
+    pixels = from_pil([fitted(image, _size(request))])
+    return replace(request, image_sha256=digest), model.latent(pixels)
 
 
-def _notices(model: LatentDiffusion, texts: Sequence[str]) -> tuple[Notice, ...]:
-    """What of the texts is lost on the model, each said once."""
-    return () if model.prompt is None else tuple(dict.fromkeys(n for text in texts for n in model.prompt.notices(text)))
-
-
-def _serves(spec: ModelSpec, request: Request) -> None:
-    """RequestError unless a prompt is all that the model needs, and a prompt is given only to a model that takes one."""
-    for need in _needs(spec):
-        raise RequestError(f"{spec.name} needs {need}, which a request cannot give: use a model of text to picture")
-    if spec.text is None and (request.prompt or request.negative):
-        raise RequestError(f"{spec.name} makes pictures without words: leave the prompt empty")
-
-
-def _needs(spec: ModelSpec) -> Iterator[str]:
-    """What a model is told that is not words, nor follows from the size of the picture."""
-    yield from (CHANNELS[name] for name in spec.concat)
-    if spec.unet.in_channels != spec.autoencoder.latent_channels and not spec.concat:
-        yield "a picture beside its noise"
-    if spec.label is not None or spec.unet.label_classes is not None:
-        yield "a label"
-    elif spec.text is None and spec.unet.context_width is not None:
-        yield "a context other than text"
-    if isinstance(spec.text, BertConfig) and not reads_words(spec.text):
-        yield "a layout of boxes"
-    if takes_image_embedding(spec):
-        yield "the embedding of a picture"
-
-
-def _side(name: str, pixels: int, multiple: int) -> int:
-    if pixels % multiple == 0:
-        return pixels
-    below = pixels // multiple * multiple
-    near = f"{below} or {below + multiple}" if below else f"{multiple}"
-    raise RequestError(f"{name} must be a multiple of {multiple} with this model: use {near}; got {pixels}")
+def _script(text: str, request: Request) -> Script:
+    return literal(text) if request.emphasis == "off" else parse(text)
 
 
 def _size(request: Request) -> tuple[int, int]:
     """Height and width of a resolved request."""
     assert request.height is not None and request.width is not None
     return request.height, request.width
-
-
-def _or(value: T | None, default: T) -> T:
-    return default if value is None else value

@@ -10,16 +10,28 @@ import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import NoneType
-from typing import Annotated, Any, NamedTuple, Self, get_args, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
 
 from sumi.errors import PromptError, RequestError
 
 
 class Range(NamedTuple):
-    """The smallest and the largest value of a field."""
+    """The smallest and the largest value of a field, or of each number in it."""
 
     low: float
     high: float
+
+
+class Count(NamedTuple):
+    """How many numbers a field of numbers holds."""
+
+    numbers: int
+
+
+class Group(NamedTuple):
+    """The heading that fields stand under, this one and those that follow."""
+
+    title: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,19 +43,56 @@ class Request:
     `dataclasses.replace` makes a changed one, checked again.
     """
 
-    prompt: Annotated[str, "what the picture shows; empty: whatever the model knows"] = ""
+    prompt: Annotated[str, "what the picture shows; empty: whatever the model knows", Group("what to draw")] = ""
     negative: Annotated[str, "what guidance leads away from (default: a picture of no prompt)"] = ""
-    seed: Annotated[int | None, "the noise that pictures start from (default: drawn)", Range(0, 2**64 - 1)] = None
-    first: Annotated[int, "number of the first picture: picture 3 of a seed is the same in any run (default: 0)", Range(0, 2**32 - 1)] = 0
-    count: Annotated[int, "how many pictures (default: 1)", Range(1, 2**32 - 1)] = 1
-    steps: Annotated[int | None, "sampling steps (default: the model's)", Range(1, 10_000)] = None
-    guidance: Annotated[float | None, "how strictly the prompt is followed; 1: unguided (default: the model's)", Range(0, 100)] = None
-    guidance_rescale: Annotated[float, "share of the contrast added by guidance to take back (default: 0)", Range(0, 1)] = 0.0
-    sampler: Annotated[str | None, "how noise becomes a picture: see `sumi samplers` (default: the model's)"] = None
-    spacing: Annotated[str | None, "which noise levels are visited: see `sumi samplers` (default: the model's)"] = None
-    eta: Annotated[float | None, "share of fresh noise in a step, where the sampler takes it (default: the sampler's)", Range(0, 1)] = None
+    emphasis: Annotated[
+        Literal["mean", "plain", "off"],
+        "how (words:1.3) weigh: mean, keeping the prompt's mean; plain, not; off: brackets are words like others (default: mean)",
+    ] = "mean"
+    clip_skip: Annotated[int, "layer of the text encoder, from the model's own backwards (default: 1, its own)", Range(1, 64)] = 1
     width: Annotated[int | None, "of a picture, in pixels (default: the model's)", Range(1, 8192)] = None
     height: Annotated[int | None, "of a picture, in pixels (default: the model's)", Range(1, 8192)] = None
+    image: Annotated[str | None, "a picture to start from, scaled and cropped to the size asked for (default: from noise alone)"] = None
+    image_sha256: Annotated[str | None, "what the file of that picture must be; filled in when it is read"] = None
+    strength: Annotated[float | None, "how much of that picture is made anew, up to 1 (default: 0.75)", Range(0, 1)] = None
+    exact: Annotated[bool, "with a picture to start from: all the steps, where else only their last ones are run"] = False
+
+    seed: Annotated[int | None, "the noise that pictures start from (default: drawn)", Range(0, 2**64 - 1), Group("which noise")] = None
+    first: Annotated[int, "number of the first picture: picture 3 of a seed is the same in any run (default: 0)", Range(0, 2**32 - 1)] = 0
+    count: Annotated[int, "how many pictures (default: 1)", Range(1, 2**32 - 1)] = 1
+    variation: Annotated[float, "how far towards the noise of another seed, up to 1 (default: 0)", Range(0, 1)] = 0.0
+    variation_seed: Annotated[int | None, "that other seed (default: drawn)", Range(0, 2**64 - 1)] = None
+    noise: Annotated[
+        Literal["native", "torch", "a1111-cpu", "a1111-nv"],
+        "whose noise a seed stands for: native; torch, as diffusers on a CPU; a1111-cpu; a1111-nv, as A1111 on a GPU (default: native)",
+    ] = "native"
+
+    sampler: Annotated[str | None, "how noise becomes a picture: see `sumi samplers` (default: the model's)", Group("how to sample")] = None
+    spacing: Annotated[str | None, "which noise levels are visited: see `sumi samplers` (default: the model's)"] = None
+    steps: Annotated[int | None, "sampling steps (default: the model's)", Range(1, 10_000)] = None
+    sigmas: Annotated[tuple[float, ...] | None, "the noise levels themselves, descending, in place of steps and spacing", Range(0, 1e6)] = (
+        None
+    )
+    eta: Annotated[float | None, "share of fresh noise in a step, where the sampler takes it (default: the sampler's)", Range(0, 1)] = None
+    options: Annotated[
+        dict[str, float] | None, "more of the sampler's options: see `sumi samplers` (default: the sampler's)", Range(-1e9, 1e9)
+    ] = None
+
+    guidance: Annotated[
+        float | None, "how strictly the prompt is followed; 1: unguided (default: the model's)", Range(0, 100), Group("how to guide")
+    ] = None
+    guidance_method: Annotated[
+        Literal["cfg", "cfg++", "apg"], "cfg; cfg++, with guidance below 1; apg, less glaring at large guidance (default: cfg)"
+    ] = "cfg"
+    guidance_rescale: Annotated[float, "share of the contrast added by guidance to take back (default: 0)", Range(0, 1)] = 0.0
+    guidance_interval: Annotated[
+        tuple[float, ...] | None, "noise levels between which there is guidance (default: all)", Range(0, 1e6), Count(2)
+    ] = None
+    pag: Annotated[float, "scale of perturbed-attention guidance (default: 0, none)", Range(0, 100)] = 0.0
+    skip: Annotated[float, "scale of skip-layer guidance (default: 0, none)", Range(0, 100)] = 0.0
+    sag: Annotated[float, "scale of self-attention guidance (default: 0, none)", Range(0, 100)] = 0.0
+    threshold: Annotated[float | None, "percentile at which the predicted picture is clamped (default: never)", Range(0.5, 1)] = None
+    mimic: Annotated[float | None, "guidance whose range of values a thresholded latent keeps", Range(0, 100)] = None
 
     def __post_init__(self) -> None:
         for name, field in FIELDS.items():
@@ -70,26 +119,73 @@ class Request:
 
 @dataclass(frozen=True)
 class Field:
-    """What `Request` says of one of its fields: `type` is str, int or float; `optional`, whether it may be None."""
+    """What `Request` says of one of its fields.
+
+    type: str, int, float, bool, tuple (of floats) or dict (of floats by name); optional: whether it may be None.
+    """
 
     type: type
     optional: bool
     doc: str
+    group: str
     range: Range | None = None
+    choice: tuple[str, ...] = ()
+    count: Count | None = None
 
     def checked(self, name: str, value: Any) -> Any:
-        """The value, a whole number as float where that is the type. RequestError if it is not one."""
+        """The value, whole numbers as float where that is the type. RequestError if it is not one."""
         if value is None and self.optional:
             return None
+        if self.type is tuple:
+            return self._numbers(name, value)
+        if self.type is dict:
+            return self._named(name, value)
         kind = type(value)
         if kind is not self.type and (kind, self.type) != (int, float):
-            kinds = {str: "text", int: "a whole number", float: "a number"}
+            kinds = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
             raise RequestError(f"{name} must be {kinds[self.type]}; got {reprlib.repr(value)}")
-        if self.range and not self.range.low <= value <= self.range.high:
-            raise RequestError(f"{name} must be from {self.range.low} to {self.range.high}; got {reprlib.repr(value)}")
+        self._in_range(name, value)
         if isinstance(value, str) and not _is_unicode(value):
             raise PromptError(f"the {name} is not Unicode text: type it again, in UTF-8")
+        if self.choice and value not in self.choice:
+            raise RequestError(f"there is no {name} {value!r}{did_you_mean(value, self.choice)}: use {', '.join(self.choice)}")
         return float(value) if self.type is float else value
+
+    def read(self, name: str, text: str) -> Any:
+        """The value that a command line says: `1,2.5` for numbers, `a=1,b=2` for numbers by name. RequestError if it is none."""
+        if self.type is tuple:
+            return self._numbers(name, [_number(name, part) for part in text.split(",")])
+        if self.type is dict:
+            pairs = [part.partition("=") for part in text.split(",")]
+            return self._named(name, {key.strip(): _number(name, value) for key, _, value in pairs})
+        return text if self.type is str else self.type(text)
+
+    def _numbers(self, name: str, value: Any) -> tuple[float, ...]:
+        if not isinstance(value, list | tuple) or not all(type(number) in (int, float) for number in value):
+            raise RequestError(f"{name} must be numbers, as in 14.6,3,0; got {reprlib.repr(value)}")
+        if self.count and len(value) != self.count.numbers:
+            raise RequestError(f"{name} must be {self.count.numbers} numbers; got {len(value)}")
+        for number in value:
+            self._in_range(name, number)
+        return tuple(map(float, value))
+
+    def _named(self, name: str, value: Any) -> dict[str, float]:
+        if not isinstance(value, dict) or not all(type(key) is str and type(number) in (int, float) for key, number in value.items()):
+            raise RequestError(f"{name} must be numbers by name, as in order=3; got {reprlib.repr(value)}")
+        for key, number in value.items():
+            self._in_range(f"{name} {key}", number)
+        return {key: float(number) for key, number in value.items()}
+
+    def _in_range(self, name: str, value: Any) -> None:
+        if self.range and not self.range.low <= value <= self.range.high:
+            raise RequestError(f"{name} must be from {self.range.low} to {self.range.high}; got {reprlib.repr(value)}")
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise RequestError(f"{name} must be numbers; got {reprlib.repr(text)}") from None
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
@@ -110,10 +206,16 @@ def _is_unicode(text: str) -> bool:
 def _fields() -> dict[str, Field]:
     """`Request`'s annotations, read once."""
     found = {}
+    group = Group("")
     for name, hint in get_type_hints(Request, include_extras=True).items():
-        annotated, doc, *limits = get_args(hint)
-        types = [part for part in get_args(annotated) or (annotated,) if part is not NoneType]
-        found[name] = Field(types[0], NoneType in get_args(annotated), doc, *limits)
+        annotated, doc, *more = get_args(hint)
+        union = get_args(annotated) if NoneType in get_args(annotated) else (annotated,)
+        marks = {type(mark): mark for mark in more}
+        group = marks.get(Group, group)
+        kind, choice = get_origin(union[0]) or union[0], ()
+        if kind is Literal:
+            kind, choice = str, get_args(union[0])
+        found[name] = Field(kind, len(union) > 1, doc, group.title, range=marks.get(Range), choice=choice, count=marks.get(Count))
     return found
 
 

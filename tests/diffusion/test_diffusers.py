@@ -2,11 +2,16 @@
 
 Conventions where they differ:
 - DDIM, DDPM and DPM-Solver++ of diffusers keep x in alpha space: ours times 1 / sqrt(1 + sigma^2), which is `finish`.
-- Euler, Euler ancestral and Heun keep it as we do, and scale it on the way into the network.
-- All but DDIM end at sigma 0 whatever `set_alpha_to_one` says: `final_sigma_zero`.
+- So do DEIS, PNDM and UniPC; iPNDM of diffusers knows only an angle for time, and is compared with the formula instead.
+- Euler, Euler ancestral, Heun, DPM2 (KDPM2) and LMS keep it as we do, and scale it on the way into the network.
+- All but DDIM and PNDM end at sigma 0 whatever `set_alpha_to_one` says: `final_sigma_zero`.
 - DPM-Solver++ has a "leading" spacing of its own, over n + 1 steps; it is compared on the sigmas that it picks.
 - DPM-Solver++ takes a last step of first order when it ends at 0, as ours; and also in fewer than 15 steps that end elsewhere
-  (`lower_order_final`), which ours does not.
+  (`lower_order_final`), which ours does not. The same holds for DEIS, which never ends at 0. UniPC does it always, as ours.
+- PNDM averages the network's answers over steps before it makes noise of them, which is the same for eps only; ours, as CompVis', after.
+- UniPC with B1 is not a number at 0, where B1 is infinite.
+- LMS goes to 0 at full order, ours at first, which ends on the prediction.
+- DPM2 and LMS are on their own spacing, from which they compute times between steps; they cannot be given sigmas.
 """
 
 from dataclasses import replace
@@ -25,7 +30,11 @@ from sumi.diffusion.samplers.table import SAMPLERS
 from sumi.diffusion.schedule import Schedule
 from sumi.diffusion.spacings import spaced
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+# numpy of diffusers' tensors.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning"),
+]
 
 SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 PREDICTIONS = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
@@ -122,4 +131,75 @@ def test_dpmpp_2m(network, prediction, spacing, steps, final):
     made = scheduler(diffusers.DPMSolverMultistepScheduler, prediction, steps_offset=1, timestep_spacing=spacing, final_sigmas_type=final)
     made.set_timesteps(steps)
     ours = states(network, prediction, "dpmpp_2m", sigmas=made.sigmas, alpha_space=True)
+    assert_same_states(ours, theirs(made, network, NOISE(0)))
+
+
+def test_plms(network):
+    made = scheduler(diffusers.PNDMScheduler, "eps", skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1)
+    made.final_alpha_cumprod = made.alphas_cumprod[0]
+    made.set_timesteps(20)
+    assert len(made.timesteps) == 20 + 1
+    states_of_calls = theirs(made, network, NOISE(0))
+    # The first two calls are one step.
+    assert_same_states(states(network, "eps", "plms", final_sigma_zero=False, alpha_space=True), states_of_calls[1:])
+
+
+@pytest.mark.parametrize("prediction", ["eps", "v"])
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+def test_dpm2(network, prediction, spacing):
+    made = scheduler(diffusers.KDPM2DiscreteScheduler, prediction, steps_offset=1, timestep_spacing=spacing)
+    made.set_timesteps(20)
+    halves = theirs(made, network, start(NOISE(0), made.sigmas[0]))
+    assert_same_states(states(network, prediction, "dpm2", spacing=spacing), [*halves[1::2], halves[-1]])
+
+
+@pytest.mark.parametrize("prediction", ["eps", "v"])
+def test_dpm2_ancestral(network, prediction, monkeypatch):
+    feed_our_noise(monkeypatch, diffusers.schedulers.scheduling_k_dpm_2_ancestral_discrete)
+    made = scheduler(diffusers.KDPM2AncestralDiscreteScheduler, prediction, steps_offset=1, timestep_spacing="leading")
+    made.set_timesteps(20)
+    halves = theirs(made, network, start(NOISE(0), made.sigmas[0]))
+    assert_same_states(states(network, prediction, "dpm2_ancestral"), [*halves[1::2], halves[-1]])
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_lms(network, prediction, order):
+    made = scheduler(diffusers.LMSDiscreteScheduler, prediction, steps_offset=1, timestep_spacing="leading")
+    made.set_timesteps(20)
+    found = theirs(made, network, start(NOISE(0), made.sigmas[0]), order=lambda i: order)
+    ours = states(network, prediction, "lms", order=order)
+    assert_same_states(ours[:-1], found[:-1])
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_deis(network, prediction, order):
+    made = scheduler(diffusers.DEISMultistepScheduler, prediction, solver_order=order, steps_offset=1, lower_order_final=False)
+    made.set_timesteps(12)
+    made.sigmas = made.sigmas.double()
+    ours = states(network, prediction, "deis", sigmas=made.sigmas, alpha_space=True, order=order)
+    assert_same_states(ours, theirs(made, network, NOISE(0)))
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("bh", [1, 2])
+@pytest.mark.parametrize("final", ["zero", "sigma_min"])
+def test_unipc(network, prediction, order, bh, final):
+    made = scheduler(
+        diffusers.UniPCMultistepScheduler, prediction, solver_order=order, solver_type=f"bh{bh}", steps_offset=1, final_sigmas_type=final
+    )
+    made.set_timesteps(12)
+    ours = states(network, prediction, "unipc", sigmas=made.sigmas, alpha_space=True, order=order, bh=bh)
+    found = theirs(made, network, NOISE(0))
+    if bh == 1 and final == "zero":
+        ours, found = ours[:-1], found[:-1]
+    assert_same_states(ours, found)
+
+
+def test_unipc_without_corrector(network):
+    made = scheduler(diffusers.UniPCMultistepScheduler, "eps", steps_offset=1, disable_corrector=list(range(12)))
+    made.set_timesteps(12)
+    ours = states(network, "eps", "unipc", sigmas=made.sigmas, alpha_space=True, corrector=0)
     assert_same_states(ours, theirs(made, network, NOISE(0)))

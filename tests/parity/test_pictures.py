@@ -43,7 +43,8 @@ from sumi.nets.bert import BertEncoder
 from sumi.nets.clip import TextEncoder, VisionEncoder
 from sumi.nets.conditioners import LabelEmbedding, MapRescaler
 from sumi.nets.unet import UNet
-from sumi.pipeline import assemble, illustrate
+from sumi.pipeline import illustrate
+from sumi.store.assembly import assemble
 from sumi.store.configs import autoencoder_config, text_config, unet_config
 from sumi.store.images import to_pil
 from sumi.store.model import Parts

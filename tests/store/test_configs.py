@@ -5,9 +5,12 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
+import diffusers
 import pytest
 
 from sumi.config import AutoencoderConfig, BertConfig, LabelConfig, MapConfig, ModelSpec, ScheduleConfig, TextConfig, UNetConfig
+from sumi.diffusion.names import DIFFUSERS
+from sumi.diffusion.samplers.table import SAMPLERS
 from sumi.errors import CheckpointError
 from sumi.models.zoo import SD2, SD15, SDXL, X4_UPSCALER, ZOO
 from sumi.store.configs import (
@@ -22,7 +25,7 @@ from sumi.store.configs import (
     unet_config,
     unet_json,
 )
-from sumi.store.schedulers import sampler_and_spacing, schedule_config, schedule_json
+from sumi.store.schedulers import DISTILLED, FLAGS, TIMES, UNFLAGGED, named, sampler_and_spacing, schedule_config, schedule_json
 
 # As they stand in the published folders, without the fields that say nothing.
 PUBLISHED_UNETS: dict[str, tuple[dict[str, Any], UNetConfig]] = {
@@ -207,7 +210,7 @@ def test_schedulers_by_their_own_defaults() -> None:
     betas = {"beta_end": 0.012, "beta_schedule": "scaled_linear", "beta_start": 0.00085}
     pndm = betas | {"_class_name": "PNDMScheduler", "clip_sample": False, "steps_offset": 1}
     assert schedule_config(pndm | {"num_train_timesteps": 1000, "skip_prk_steps": True}) == SD15.schedule
-    assert sampler_and_spacing(pndm) == ("ddim", "leading")
+    assert sampler_and_spacing(pndm) == ("plms", "leading")
     euler = pndm | {"_class_name": "EulerDiscreteScheduler", "interpolation_type": "linear", "set_alpha_to_one": False}
     assert schedule_config(euler) == SDXL.schedule
     assert sampler_and_spacing(euler) == ("euler", "linspace")
@@ -216,6 +219,49 @@ def test_schedulers_by_their_own_defaults() -> None:
     assert sampler_and_spacing(solver) == ("dpmpp_2m", "karras")
     bare = ScheduleConfig("linear", 0.0001, 0.02, final_sigma_zero=True, steps_offset=0)
     assert schedule_config({"_class_name": "DDIMScheduler"}) == bare
+    assert not schedule_config(solver | {"final_sigmas_type": "sigma_min"}).final_sigma_zero
+
+
+VARIANTS = [("dpmpp_2m_sde", {"heun": 1}), ("unipc", {"order": 3, "bh": 1}), ("deis", {"order": 1}), ("sa_solver", {"predictor_order": 3})]
+WRITTEN: list[tuple[str, dict[str, int]]] = [*((name, {}) for name in dict.fromkeys(row.sampler for row in DIFFUSERS)), *VARIANTS]
+CHOOSING = {name for row in DIFFUSERS for name in (*row.fields, *row.numbers)}
+
+
+@pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")  # diffusers' schedulers under NumPy 2
+@pytest.mark.parametrize(("sampler", "options"), WRITTEN, ids=str)
+def test_what_diffusers_loads_is_the_sampler_that_was_written(sampler: str, options: dict[str, int]) -> None:
+    for spacing in ("leading", "trailing", "linspace", *FLAGS):
+        json = through_json(schedule_json(SD15.schedule, spacing, sampler, options))
+        kind = json["_class_name"]
+        loaded = getattr(diffusers, kind).from_config(json)
+        told = {name: value for name, value in json.items() if name in loaded.config and name != "_class_name"}
+        assert {name: loaded.config[name] for name in told} == told
+        assert CHOOSING & set(json) <= set(told), "a field that chooses the algorithm is one that the class has"
+        assert {flag: loaded.config[flag] for flag in FLAGS.values() if flag in loaded.config} == {
+            flag: spacing == ours for ours, flag in FLAGS.items() if kind not in UNFLAGGED
+        }
+        back = named({"_class_name": kind, **loaded.config})
+        assert back.sampler == sampler
+        defaults = SAMPLERS[sampler].options
+        assert {**defaults, **back.options} == {**defaults, **options}
+        if kind not in DISTILLED and (spacing in TIMES or kind not in UNFLAGGED):
+            assert back.spacing == spacing
+
+
+@pytest.mark.parametrize(("spacing", "theirs"), [("ddim_uniform", "leading"), ("sgm_uniform", "trailing"), ("kl_optimal", "linspace")])
+def test_a_spacing_that_diffusers_does_not_have_is_written_as_the_nearest(spacing: str, theirs: str) -> None:
+    assert sampler_and_spacing(schedule_json(SD15.schedule, spacing, "euler")) == ("euler", theirs)
+
+
+def test_a_sampler_that_diffusers_does_not_have_is_written_as_ddim() -> None:
+    assert schedule_json(SD15.schedule, "trailing", "er_sde")["_class_name"] == "DDIMScheduler"
+    assert sampler_and_spacing({"_class_name": "SomeNewScheduler"}) == ("ddim", "linspace")
+
+
+@pytest.mark.parametrize("order", ["2", 2.5, None, True, [3]])
+def test_an_order_that_is_not_a_whole_number_is_refused(order: Any) -> None:
+    with pytest.raises(CheckpointError, match=r"solver_order is .*, not a whole number"):
+        named({"_class_name": "UniPCMultistepScheduler", "solver_order": order})
 
 
 KL, CLIP, DDIM = autoencoder_json(SD15.autoencoder), text_json(TextConfig()), schedule_json(SD15.schedule, "leading")

@@ -5,25 +5,20 @@ The paths of pictures go to standard output as they are written, everything else
 """
 
 import io
-import itertools
 import os
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sumi.apps.draw import again, make
 from sumi.apps.files import convert, inspect
-from sumi.apps.options import Parser, Version, add_field, add_model, source, summary
-from sumi.errors import ModelWarning, OutputError, RequestError, SumiError
-from sumi.request import FIELDS, Request
-
-if TYPE_CHECKING:
-    from sumi.pipeline import Step
-
-OTHER_FORMATS = (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+from sumi.apps.listing import samplers
+from sumi.apps.options import Parser, add_field, add_model, source
+from sumi.errors import ModelWarning, RequestError, SumiError
+from sumi.request import Request
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # a path need not be Unicode
     words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
-    command, rest = (COMMANDS[words[0]], words[1:]) if words[0] in COMMANDS else (make, words)
+    command, rest = (COMMANDS[words[0]], words[1:]) if words[0] in COMMANDS else (_make, words)
     try:
         with suppress(SystemExit), warnings.catch_warnings():  # argparse's, after --help and --version
             warnings.simplefilter("always", ModelWarning)
@@ -53,58 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def make(words: Sequence[str]) -> None:
-    """Make pictures from words."""
-    commands = "\n".join(f"  {name:10} {summary(run)}" for name, run in COMMANDS.items())
-    parser = Parser("sumi", make, epilog=f"commands:\n{commands}", commands=COMMANDS)
-    parser.usage = "sumi PROMPT [options]\n       sumi COMMAND ..."
-    parser.add_argument("prompt", metavar="PROMPT", help=FIELDS["prompt"].doc + "; after -- if it is the name of a command")
-    for name in FIELDS:
-        if name != "prompt":
-            add_field(parser, name)
-    parser.add_argument("-o", "--output", metavar="PATH", help="a .png file, replaced, or a folder (default: this one, names numbered)")
-    add_model(parser)
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
-    parser.add_argument("--version", action=Version, help="print the version of sumi")
-    args = parser.read(words)
-    request, quiet = Request(**{name: value for name, value in vars(args).items() if name in FIELDS}), args.quiet
-    destination = _destination(args.output, request.count)
-
-    from sumi.pipeline import Decoded, Encoded, Step, load, stream
-
-    progress = Progress(quiet)
-    try:
-        for event in stream(load(args.model, device=args.device, precision=args.precision, **source(args)), request):
-            match event:
-                case Encoded():
-                    request = event.request
-                    for notice in event.notices:
-                        print(f"sumi: {notice}", file=sys.stderr)
-                case Step():
-                    progress.show(event, request)
-                case Decoded():
-                    progress.clear()
-                    for picture in event.pictures:
-                        path = destination(picture.request)
-                        picture.save(path)
-                        print(path, flush=True)
-    finally:
-        progress.clear()
-
-
-def samplers(words: Sequence[str]) -> None:
-    """List the samplers and the spacings of their steps."""
-    Parser("sumi samplers", samplers).read(words)
-    from sumi.diffusion.samplers.table import SAMPLERS
-    from sumi.diffusion.spacings import SPACINGS
-
-    print("samplers (network calls a step; options)")
-    for name, sampler in SAMPLERS.items():
-        options = ", ".join(f"{option} {value:g}" for option, value in sampler.options.items())
-        print(f"  {name:16} {sampler.calls}  {options:6}  {summary(sampler.function)}")
-    print("spacings")
-    for name, spacing in SPACINGS.items():
-        print(f"  {name:16} {summary(spacing)}")
+def _make(words: Sequence[str]) -> None:
+    make(words, COMMANDS)
 
 
 def train(words: Sequence[str]) -> None:
@@ -137,7 +82,9 @@ def evaluate(words: Sequence[str]) -> None:
 
     import numpy as np
 
-    from sumi.pipeline import illustrate, load, resolve
+    from sumi.pipeline import illustrate
+    from sumi.resolve import resolve
+    from sumi.store.assembly import load
     from sumi.train.evaluate import evaluate as score
     from sumi.train.evaluate import reconstructions
     from sumi.train.scenes import KINDS, VOCABULARIES
@@ -170,34 +117,13 @@ def evaluate(words: Sequence[str]) -> None:
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "again": again,
     "convert": convert,
     "eval": evaluate,
     "inspect": inspect,
     "samplers": samplers,
     "train": train,
 }
-
-
-class Progress:
-    """How far sampling is, on standard error: one line that rewrites itself on a terminal, else a line each quarter."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.quiet, self.terminal = quiet, sys.stderr.isatty()
-
-    def show(self, step: "Step", request: Request) -> None:
-        """Says that the step is done."""
-        text = f"step {step.index} of {step.total}"
-        if len(step.images) < request.count:
-            done = step.images[-1] - request.first + 1
-            text = f"pictures {done - len(step.images) + 1} to {done} of {request.count}, {text}"
-        quarter = 4 * step.index // step.total > 4 * (step.index - 1) // step.total
-        if not self.quiet and (self.terminal or quarter):
-            print(f"\r\x1b[K{text}" if self.terminal else text, end="" if self.terminal else "\n", file=sys.stderr, flush=True)
-
-    def clear(self) -> None:
-        """Takes the line off a terminal."""
-        if not self.quiet and self.terminal:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -208,28 +134,3 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 def _drop_output() -> None:
     """What is still buffered must not fail once more when the interpreter ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _destination(output: str | None, count: int) -> Callable[[Request], Path]:
-    """Where the picture of a request goes. OutputError, before anything is computed, if nothing can be written there."""
-    path = Path(output or ".")
-    is_file = not path.is_dir() and not (output or "").endswith("/")
-    if is_file and path.suffix.lower() in OTHER_FORMATS:
-        raise OutputError(f"pictures are written as PNG: name the file {path.with_suffix('.png')}")
-    is_file = is_file and path.suffix.lower() == ".png"
-    if is_file and count > 1:
-        raise OutputError(f"{path} is one file and {count} pictures were asked for: name a folder, such as {path.with_suffix('')}/")
-    folder = path.parent if is_file else path
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {folder}: {error.strerror}; choose another place with -o") from error
-    if not os.access(folder, os.W_OK):
-        raise OutputError(f"cannot write into the folder {folder}: choose another place with -o")
-    return lambda request: path if is_file else _unused(folder / f"sumi-{request.seed}-{request.first}.png")
-
-
-def _unused(path: Path) -> Path:
-    """The path, numbered if there is such a file already: it may be another prompt's."""
-    others = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
-    return next(candidate for candidate in itertools.chain([path], others) if not candidate.exists())

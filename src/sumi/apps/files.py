@@ -32,7 +32,7 @@ def inspect(words: Sequence[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print everything, metadata and configuration included, as JSON")
     add_source(parser, "prediction", "revision")
     args = parser.read(words)
-    from sumi.pipeline import SHIPPED
+    from sumi.store.assembly import SHIPPED
     from sumi.store.report import inspect as look
 
     report = look(SHIPPED if args.path is None else args.path, **source(args, "prediction", "revision"))

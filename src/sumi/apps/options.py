@@ -2,12 +2,13 @@
 
 import argparse
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NoReturn, TypeAlias
 
 from sumi.errors import DependencyError, RequestError
 from sumi.request import FIELDS, did_you_mean
 
-METAVARS = {str: "TEXT", int: "N", float: "X"}
+METAVARS = {str: "TEXT", int: "N", float: "X", tuple: "X,X,...", dict: "NAME=X,..."}
 SHORT = {"count": ["-n"]}
 SOURCE: dict[str, tuple[str, str | None, tuple[str, ...] | None]] = {
     "prediction": ("what the network predicts, for files that do not say: eps, v or x0", "WHAT", ("eps", "v", "x0")),
@@ -25,7 +26,7 @@ Command: TypeAlias = Callable[[Sequence[str]], None]
 class Parser(argparse.ArgumentParser):
     """argparse, with its errors as ours and its layout left alone."""
 
-    def __init__(self, prog: str, command: Command, epilog: str | None = None, commands: Iterable[str] = ()) -> None:
+    def __init__(self, prog: str, command: Callable[..., None], epilog: str | None = None, commands: Iterable[str] = ()) -> None:
         formatter = argparse.RawDescriptionHelpFormatter
         super().__init__(prog, description=summary(command), epilog=epilog, formatter_class=formatter, allow_abbrev=False)
         self.commands = commands
@@ -60,10 +61,27 @@ class Version(argparse.Action):
         parser.exit()
 
 
-def add_field(parser: Parser, name: str) -> None:
+def add_fields(parser: Parser, *without: str) -> None:
+    """An option for each field of `Request`, under its headings; what is not given is not among the arguments."""
+    groups = {field.group: parser.add_argument_group(field.group) for field in FIELDS.values()}
+    for name, field in FIELDS.items():
+        if name not in without:
+            add_field(groups[field.group], name)
+
+
+def add_field(parser: argparse._ActionsContainer, name: str) -> None:
     """An option for a field of `Request`; what is not given is not among the arguments."""
     field, flags = FIELDS[name], [*SHORT.get(name, []), "--" + name.replace("_", "-")]
-    parser.add_argument(*flags, type=field.type, metavar=METAVARS[field.type], default=argparse.SUPPRESS, help=field.doc)
+    if field.type is bool:
+        parser.add_argument(*flags, action="store_true", default=argparse.SUPPRESS, help=field.doc)
+    else:
+        read = field.type if field.type in (int, float) else partial(field.read, name)
+        parser.add_argument(*flags, type=read, metavar=METAVARS[field.type], default=argparse.SUPPRESS, help=field.doc)
+
+
+def asked(args: argparse.Namespace) -> dict[str, Any]:
+    """The fields of `Request` that were given."""
+    return {name: value for name, value in vars(args).items() if name in FIELDS}
 
 
 def add_model(parser: Parser) -> None:

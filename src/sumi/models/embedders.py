@@ -1,110 +1,25 @@
 """What a picture is to be, as the UNet is told: one embedder for each kind of input, each with its own null.
 
-Words, labels and numbers are here; what lies beside the latent is in `sumi.models.channels`.
+Labels and numbers are here; words are in `sumi.models.prompt`, what lies beside the latent in `sumi.models.channels`.
 
-Legend: B batch, L tokens, D width of a token's vector, P width of the pooled vector, V width of the vector, E width of an embedding.
+Legend: B batch, D width of a token's vector, V width of the vector, E width of an embedding.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sumi.config import BertConfig, ModelSpec, ScheduleConfig, TextConfig
+from sumi.config import BertConfig, ModelSpec, ScheduleConfig
 from sumi.diffusion.conditioning import Conditioning
 from sumi.diffusion.noise import Noise
 from sumi.diffusion.schedule import Schedule
-from sumi.nets.bert import BertEncoder
-from sumi.nets.clip import TextEncoder
 from sumi.nets.conditioners import LabelEmbedding
 from sumi.nets.layers import timestep_embedding
-from sumi.text.bpe import Tokenizer
-from sumi.text.wordpiece import WordPiece
 
 # Numbers of draws from a picture's noise that no sampler reaches, so that what they are for is independent of the sampling.
 MASKED_IMAGE, LOW_RES, IMAGE_EMBEDDING = (2**32 + number for number in range(3))
-
-
-@dataclass(frozen=True)
-class Notice:
-    """Something in a prompt that the model cannot take as it was meant; a picture is made all the same.
-
-    `words` are those of the prompt: "unknown", one that is not in the model's vocabulary, with the most alike one that is;
-    or "overflow", those that did not fit into the `room` tokens that the model reads.
-    """
-
-    kind: Literal["unknown", "overflow"]
-    words: tuple[str, ...]
-    nearest: str = ""
-    room: int = 0
-
-    def __str__(self) -> str:
-        words = " ".join(self.words)
-        if self.kind == "unknown":
-            return f"{words!r} is not in this model's vocabulary" + (f"; nearest: {self.nearest}" if self.nearest else "")
-        return f"the prompt is longer than the {self.room} tokens this model reads; left out: {words!r}"
-
-
-class Prompt:
-    """Texts to tokens' vectors for cross-attention (`context`) and to one vector each (`vector`), whichever the UNet takes.
-
-    Args:
-        second: reads the same texts by another encoder; its tokens' vectors lie beside the first's, its vector is added (SDXL, where
-            the first has none).
-        zero_null: no prompt is zeros rather than what the encoders say of the empty text (SDXL, which was trained so).
-    """
-
-    def __init__(
-        self,
-        tokenizer: Tokenizer | WordPiece,
-        encoder: TextEncoder | BertEncoder,
-        *,
-        context: bool = True,
-        vector: bool = False,
-        second: "Prompt | None" = None,
-        zero_null: bool = False,
-    ) -> None:
-        self.tokenizer, self.encoder = tokenizer, encoder
-        self.context, self.vector = context, vector
-        self.second, self.zero_null = second, zero_null
-
-    def __call__(self, texts: Sequence[str]) -> Conditioning:
-        """Conditioning of the texts: context [B L D], vector [B P]. PromptError for a text that is not Unicode."""
-        device = next(self.encoder.parameters()).device
-        features = self.encoder(torch.tensor([self.tokenizer(text) for text in texts], device=device))
-        own = Conditioning(
-            context=features.hidden if self.context else None,
-            vector=features.pooled if self.vector else None,
-        )
-        return own if self.second is None else own.beside(self.second(texts))
-
-    def away(self, texts: Sequence[str]) -> Conditioning:
-        """Conditioning that guidance leads away from: of the texts, where the empty one is no prompt."""
-        found = self(texts)
-        if not self.zero_null:
-            return found
-        given = torch.tensor([text != "" for text in texts])
-        return Conditioning(
-            context=None if found.context is None else found.context * given.to(found.context)[:, None, None],
-            vector=None if found.vector is None else found.vector * given.to(found.vector)[:, None],
-        )
-
-    def null(self, count: int = 1) -> Conditioning:
-        """Conditioning of no prompt, `count` times: for guidance, and for dropping the prompt in training."""
-        return self.away([""] * count)
-
-    def notices(self, text: str) -> list[Notice]:
-        """What of the text is lost on the model. Words are unknown only to a vocabulary of words: CLIP's spells any word."""
-        found: list[Notice] = []
-        if self.encoder.config.vocab_size < TextConfig.vocab_size:
-            found += [Notice("unknown", (word,), nearest=nearest) for word, nearest in self.tokenizer.unknown_words(text)]
-        for tokenizer in (self.tokenizer,) if self.second is None else (self.tokenizer, self.second.tokenizer):
-            if left_out := tokenizer.overflow(text):
-                found.append(Notice("overflow", tuple(left_out), room=tokenizer.length - 2))
-        return list(dict.fromkeys(found))
 
 
 @dataclass(frozen=True)

@@ -3,24 +3,29 @@
 Legend: B batch, C latent channels, h w latent height and width, H W picture height and width, E width of CLIP's embedding.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
 from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from sumi.config import Concat, ModelSpec
 from sumi.diffusion.conditioning import Conditioning
-from sumi.diffusion.denoiser import Denoiser
+from sumi.diffusion.denoiser import Denoiser, Network
 from sumi.diffusion.noise import Noise
 from sumi.diffusion.schedule import Schedule
 from sumi.errors import RequestError
 from sumi.models.channels import Depth, LowRes, Mask, MaskedImage, NoisyLowRes, Segmentation, Source
-from sumi.models.embedders import ImageEmbedding, Label, Prompt, sizes
+from sumi.models.embedders import ImageEmbedding, Label, sizes
+from sumi.models.prompt import Emphasis, Prompt
 from sumi.nets.autoencoder import Autoencoder
 from sumi.nets.unet import UNet
+from sumi.text.prompt import Passage
 
 T = TypeVar("T")
 
@@ -57,20 +62,34 @@ class LatentDiffusion:
     label: Label | None = None
     segmentation: Segmentation | None = None
     image_embedding: ImageEmbedding | None = None
+    source: str | None = None
+    """The path or name that it was loaded by."""
 
     @property
     def device(self) -> torch.device:
         return self.unet.conv_in.weight.device
 
-    def encode(self, texts: Sequence[str], size: tuple[int, int] | None = None, *, away: bool = False) -> Conditioning:
-        """What the UNet is told of each text; nothing, if the model takes no text.
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.unet.conv_in.weight.dtype
+
+    def encode(
+        self,
+        texts: Sequence[str | Passage],
+        size: tuple[int, int] | None = None,
+        *,
+        away: bool = False,
+        emphasis: Emphasis = "mean",
+        skip: int = 1,
+    ) -> Conditioning:
+        """What the UNet is told of each text, a str being taken as it is; nothing, if the model takes no text.
 
         `size`, in pixels, is the pictures' height and width, by default the model's own, of which some models are told, too.
-        `away`: to be what guidance leads away from.
+        `away`: to be what guidance leads away from. `emphasis` and `skip`: see `Prompt`.
         """
         if self.prompt is None:
             return Conditioning()
-        told = self.prompt.away(texts) if away else self.prompt(texts)
+        told = (self.prompt.away if away else self.prompt)(texts, emphasis=emphasis, skip=skip)
         if (embedder := sizes(self.spec)) is None:
             return told
         told_size = (embedder.null if away else embedder)(size or self.spec.size, len(texts))
@@ -101,13 +120,17 @@ class LatentDiffusion:
         channels = channels.to(self.device)
         return given.beside(channels), away.beside(channels)
 
-    def denoiser(self) -> Denoiser:
-        """(x, sigma, conditioning) -> x0, in float32, whatever the UNet's precision."""
-        return Denoiser(self._predict, self.schedule, self.spec.schedule.prediction)
+    def denoiser(self, network: Network | None = None) -> Denoiser:
+        """(x, sigma, conditioning) -> x0, in float32, whatever the precision of the network, by default the UNet."""
+        return Denoiser(partial(self._predict, network or self.unet), self.schedule, self.spec.schedule.prediction)
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """(C, h, w) of a picture's latent; sides in pixels, multiples of `spec.multiple`."""
         return self.spec.autoencoder.latent_channels, height // self.spec.factor, width // self.spec.factor
+
+    def latent(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
+        """The most likely latent of pictures in [-1, 1]."""
+        return self.autoencoder.encode(image.to(next(self.autoencoder.parameters(), image))).mode().float()
 
     def decode(self, latent: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
         """Pictures in [-1, 1], unclamped."""
@@ -142,7 +165,24 @@ class LatentDiffusion:
             raise RequestError(f"{self.spec.name} needs {what}: give it one")
         return value
 
-    def _predict(self, x: Tensor, t: Tensor, context: Tensor | None, vector: Tensor | None) -> Tensor:
-        dtype = self.unet.conv_in.weight.dtype
-        out: Tensor = self.unet(x.to(dtype), t, None if context is None else context.to(dtype), vector)
-        return out.float()
+    def digest(self) -> str:
+        """Twelve hexadecimal digits that another model, or the same in another precision, most likely has not.
+
+        Of every weight's name, shape and a few of its numbers: reading all the weights of a large model would take seconds.
+        """
+        found = blake2b(digest_size=6)
+        networks = (self.unet, self.autoencoder, *self._text_encoders())
+        for name, weight in itertools.chain.from_iterable(network.state_dict().items() for network in networks):
+            sampled = weight.flatten()[:: max(1, weight.numel() // 16)].float().cpu().numpy()
+            found.update(f"{name} {tuple(weight.shape)} ".encode() + sampled.tobytes())
+        return found.hexdigest()
+
+    def _text_encoders(self) -> Iterator[nn.Module]:
+        reader = self.prompt
+        while reader is not None:
+            yield reader.encoder
+            reader = reader.second
+
+    def _predict(self, network: Network, x: Tensor, t: Tensor, context: Tensor | None, vector: Tensor | None) -> Tensor:
+        dtype = self.dtype
+        return network(x.to(dtype), t, None if context is None else context.to(dtype), vector).float()

@@ -3,20 +3,29 @@
 Legend: B batch, C channels, H W latent height and width, T L tokens asking and asked, D E widths, N heads.
 """
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+Attend: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(queries [B N T _], keys [B N L _], values [B N L _]) -> [B N T _]."""
+
+
+def attend(q: Float[Tensor, "B N T d"], k: Float[Tensor, "B N L d"], v: Float[Tensor, "B N L d"]) -> Float[Tensor, "B N T d"]:
+    """softmax(q k^T / sqrt(d)) v: scaled dot-product attention (Vaswani et al. 2017, equation 1)."""
+    return F.scaled_dot_product_attention(q, k, v)
+
 
 class Attention(nn.Module):
-    """Scaled dot-product attention over several heads (Vaswani et al. 2017, equation 1).
-
-    Tokens of `context` are attended to; without one, the tokens attend to each other.
-    """
+    """Attention over several heads: tokens of `context` are attended to; without one, the tokens attend to each other."""
 
     def __init__(self, width: int, context_width: int, heads: int, *, bias: bool = False) -> None:
         super().__init__()
         self.heads = heads
+        self.attend: Attend = attend
         self.to_q = nn.Linear(width, width, bias=bias)
         self.to_k = nn.Linear(context_width, width, bias=bias)
         self.to_v = nn.Linear(context_width, width, bias=bias)
@@ -25,7 +34,7 @@ class Attention(nn.Module):
     def forward(self, x: Float[Tensor, "B T D"], context: Float[Tensor, "B L E"] | None = None) -> Float[Tensor, "B T D"]:
         source = x if context is None else context
         q, k, v = (self._split(h) for h in (self.to_q(x), self.to_k(source), self.to_v(source)))
-        out: Tensor = self.to_out[0](F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        out: Tensor = self.to_out[0](self.attend(q, k, v).transpose(1, 2).flatten(2))
         return out
 
     def _split(self, h: Float[Tensor, "B T D"]) -> Float[Tensor, "B N T _"]:
@@ -125,6 +134,7 @@ class AttentionBlock(nn.Module):
     def __init__(self, channels: int, heads: int = 1, *, groups: int = 32, eps: float = 1e-6) -> None:
         super().__init__()
         self.heads = heads
+        self.attend: Attend = attend
         self.group_norm = nn.GroupNorm(groups, channels, eps)
         self.to_q = nn.Linear(channels, channels)
         self.to_k = nn.Linear(channels, channels)
@@ -134,6 +144,6 @@ class AttentionBlock(nn.Module):
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         h = self.group_norm(x).flatten(2).transpose(1, 2)
         q, k, v = (layer(h).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in (self.to_q, self.to_k, self.to_v))
-        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        h = self.attend(q, k, v).transpose(1, 2).flatten(2)
         out: Tensor = x + self.to_out[0](h).transpose(1, 2).unflatten(2, x.shape[2:])
         return out

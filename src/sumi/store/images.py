@@ -3,6 +3,7 @@
 Legend: B batch, H W image height and width, in pixels.
 """
 
+import hashlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -47,6 +48,21 @@ def open_image(path: Path) -> Image.Image:
     """A PNG, JPEG or WebP file, decoded, turned the way the camera was held. ImageError if it is not one, or too large."""
     with _decoded(path, FORMATS) as image:
         return ImageOps.exif_transpose(image)
+
+
+def fitted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The picture, scaled to fill (height, width) pixels and cropped in the middle: nothing is stretched."""
+    height, width = size
+    return image if image.size == (width, height) else ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits. ImageError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def save_png(image: Image.Image, path: Path, text: Mapping[str, str]) -> None:

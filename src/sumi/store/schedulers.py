@@ -1,6 +1,14 @@
-"""The forward process and the sampler as diffusers' scheduler_config.json: JSON <-> `ScheduleConfig`, sampler and spacing."""
+"""The forward process and the sampler as diffusers' scheduler_config.json: JSON <-> `ScheduleConfig`, sampler and spacing.
+
+Which class is which sampler is in `sumi.diffusion.names`.
+"""
+
+from collections.abc import Mapping
 
 from sumi.config import ScheduleConfig
+from sumi.diffusion.names import DIFFUSERS, DiffusersRow, Named
+from sumi.diffusion.samplers.table import SAMPLERS
+from sumi.errors import CheckpointError
 from sumi.store.configs import Fixed, Json, check, choice, sound, written
 
 SCHEDULE: Fixed = {"trained_betas": (None,), "thresholding": (False,)}
@@ -9,33 +17,34 @@ OTHER: Fixed = {"sigma_data": (None,), "timestep_type": ("discrete",)}
 
 BETAS = {"scaled_linear": "scaled_linear", "linear": "linear", "cosine": "squaredcos_cap_v2"}
 PREDICTIONS = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
-SAMPLERS = {
-    "DDIMScheduler": "ddim",
-    "PNDMScheduler": "ddim",
-    "DDPMScheduler": "ddpm",
-    "EulerDiscreteScheduler": "euler",
-    "EulerAncestralDiscreteScheduler": "euler_ancestral",
-    "HeunDiscreteScheduler": "heun",
-    "DPMSolverMultistepScheduler": "dpmpp_2m",
-}
-KARRAS = ("EulerDiscreteScheduler", "HeunDiscreteScheduler", "DPMSolverMultistepScheduler")
-"""Those that can be asked for Karras' spacing."""
+FLAGS = {"karras": "use_karras_sigmas", "exponential": "use_exponential_sigmas", "beta": "use_beta_sigmas"}
+"""Spacings that a flag asks for, whatever timestep_spacing says."""
+TIMES = ("leading", "trailing", "linspace")
+NEAREST = {"ddim_uniform": "leading", "lcm": "leading", "simple": "trailing", "sgm_uniform": "trailing"}
+"""Their word for what they have no word for: the same levels or nearly. For all others it is "linspace", the whole range of training."""
 LEADING = ("DDIMScheduler", "PNDMScheduler", "DDPMScheduler")
 """Those that are spaced so where the file does not say."""
+DISTILLED = ("LCMScheduler", "TCDScheduler")
+"""Those that know one spacing, whatever the file says."""
+UNFLAGGED = (*LEADING, *DISTILLED, "EulerAncestralDiscreteScheduler")
+"""Those that cannot be asked for a spacing by a flag."""
+ENDS = ("DDIMScheduler", "PNDMScheduler")
+"""Those that end where `set_alpha_to_one` says. (For the distilled ones, which look at it too, the last step leads to 0 anyway.)"""
 
 
 def scheduler_class(sampler: str) -> str:
     """diffusers' name of a sampler; its DDIM for those that it does not have."""
-    return next((theirs for theirs, ours in SAMPLERS.items() if ours == sampler), "DDIMScheduler")
+    return _row(sampler, {}).kind
 
 
-def schedule_json(config: ScheduleConfig, spacing: str, sampler: str = "ddim") -> Json:
-    """diffusers' scheduler of a sampler."""
-    kind = scheduler_class(sampler)
-    ends = {"set_alpha_to_one": config.final_sigma_zero} if kind == "DDIMScheduler" else {}
-    karras = {"use_karras_sigmas": True} if spacing == "karras" and kind in KARRAS else {}
+def schedule_json(config: ScheduleConfig, spacing: str, sampler: str = "ddim", options: Mapping[str, float] | None = None) -> Json:
+    """diffusers' scheduler of a sampler, with as much of spacing and options as it has fields for."""
+    options = {**SAMPLERS[sampler].options, **(options or {})}
+    row = _row(sampler, options)
+    ends = {"set_alpha_to_one": config.final_sigma_zero} if row.kind in ENDS else {}
+    flags = {FLAGS[spacing]: True} if spacing in FLAGS and row.kind not in UNFLAGGED else {}
     return {
-        "_class_name": kind,
+        "_class_name": row.kind,
         **written(SCHEDULE),
         "beta_schedule": BETAS[config.kind],
         "beta_start": config.start,
@@ -44,17 +53,19 @@ def schedule_json(config: ScheduleConfig, spacing: str, sampler: str = "ddim") -
         "rescale_betas_zero_snr": config.zero_terminal_snr,
         "prediction_type": PREDICTIONS[config.prediction],
         "steps_offset": config.steps_offset,
-        "timestep_spacing": "leading" if spacing == "karras" else spacing,
+        "timestep_spacing": spacing if spacing in TIMES else NEAREST.get(spacing, "linspace"),
         "clip_sample": False,
+        **row.fields,
+        **{name: options.get(ours, default) for name, (ours, default) in row.numbers.items()},
         **ends,
-        **karras,
+        **flags,
     }
 
 
 def schedule_config(json: Json) -> ScheduleConfig:
     """The reverse of `schedule_json`, of any common scheduler. `clip_sample` is passed over: latents are never clipped."""
     check(json, {**SCHEDULE, **OTHER})
-    last = json.get("set_alpha_to_one", json.get("_class_name") != "PNDMScheduler")
+    kind = json.get("_class_name")
     return sound(
         ScheduleConfig(
             kind=choice(json, "beta_schedule", {theirs: ours for ours, theirs in BETAS.items()}, "linear"),
@@ -63,15 +74,43 @@ def schedule_config(json: Json) -> ScheduleConfig:
             steps=json.get("num_train_timesteps", 1000),
             zero_terminal_snr=json.get("rescale_betas_zero_snr", False),
             prediction=choice(json, "prediction_type", {theirs: ours for ours, theirs in PREDICTIONS.items()}, "epsilon"),
-            # Only these two look at the field; the others end at 0.
-            final_sigma_zero=last if json.get("_class_name") in ("DDIMScheduler", "PNDMScheduler") else True,
+            # The others end at 0, or at final_sigmas_type "sigma_min", which is sigma(t=0).
+            final_sigma_zero=json.get("set_alpha_to_one", kind != "PNDMScheduler")
+            if kind in ENDS
+            else json.get("final_sigmas_type") != "sigma_min",
             steps_offset=json.get("steps_offset", 0),
         )
     )
 
 
+def named(json: Json) -> Named:
+    """Which of sumi's samplers a scheduler's file asks for, with its options and spacing; DDIM for a class that is not known.
+
+    CheckpointError if an option is not a whole number.
+    """
+    kind = json.get("_class_name")
+    row = next((row for row in DIFFUSERS if row.kind == kind and row.fields.items() <= json.items()), DiffusersRow("", "ddim"))
+    options = dict(row.options)
+    for name, (ours, default) in row.numbers.items():
+        value = json.get(name, default)
+        if type(value) is not int:
+            raise CheckpointError(f"{name} is {value!r:.40}, not a whole number: take the scheduler of another model")
+        options[ours] = value
+    if kind in DISTILLED:
+        return Named(row.sampler, "lcm", options)
+    asked = json.get("timestep_spacing", "leading" if kind in LEADING else "linspace")
+    return Named(row.sampler, next((ours for ours, flag in FLAGS.items() if json.get(flag)), asked), options)
+
+
 def sampler_and_spacing(json: Json) -> tuple[str, str]:
-    """Which of sumi's samplers and spacings a scheduler's file asks for."""
-    name = str(json.get("_class_name"))
-    spacing = json.get("timestep_spacing", "leading" if name in LEADING else "linspace")
-    return SAMPLERS.get(name, "ddim"), "karras" if json.get("use_karras_sigmas") else spacing
+    """The same, without the options."""
+    found = named(json)
+    assert found.spacing is not None
+    return found.sampler, found.spacing
+
+
+def _row(sampler: str, options: Mapping[str, float]) -> DiffusersRow:
+    """The row of the sampler with the options, else its first, else that of DDIM."""
+    rows = [row for row in DIFFUSERS if row.sampler == sampler] or list(DIFFUSERS)
+    options = {**SAMPLERS[sampler].options, **options}
+    return next((row for row in rows if row.options.items() <= options.items()), rows[0])

@@ -4,12 +4,15 @@ Legend: see `sumi.diffusion.samplers.step`.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
+from math import inf
 
 from jaxtyping import Float
 from torch import Tensor
 
 from sumi.diffusion.guidance import Denoise
+from sumi.diffusion.samplers.churn import churn
 from sumi.diffusion.samplers.step import NoiseAt, Step, ancestral
 
 
@@ -41,25 +44,44 @@ def ddim(denoise: Denoise, x: Float[Tensor, "B C H W"], sigmas: Float[Tensor, " 
         yield Step(i, s_next, x, d)
 
 
-def euler(denoise: Denoise, x: Float[Tensor, "B C H W"], sigmas: Float[Tensor, " N"], noise: NoiseAt) -> Iterator[Step]:
-    """Euler's method on the probability flow dx/ds = (x - D) / s (Karras et al. 2022, equation 3; algorithm 1 without its corrector)."""
+def euler(
+    denoise: Denoise,
+    x: Float[Tensor, "B C H W"],
+    sigmas: Float[Tensor, " N"],
+    noise: NoiseAt,
+    s_churn: float = 0.0,
+    s_tmin: float = 0.0,
+    s_tmax: float = inf,
+    s_noise: float = 1.0,
+) -> Iterator[Step]:
+    """Euler's method on the probability flow dx/ds = (x - D) / s (Karras et al. 2022, equation 3; algorithm 2 without its corrector).
+
+    With s_churn above 0, each step within [s_tmin, s_tmax] begins with fresh noise: see `sumi.diffusion.samplers.churn`.
+    """
     for i, (s, s_next) in enumerate(pairwise(sigmas)):
-        d = denoise(x, s)
-        x = d + (x - d) * (s_next / s)
+        x, s_hat = churn(x, s, partial(noise, i + 1), s_churn / (len(sigmas) - 1), s_tmin, s_tmax, s_noise)
+        d = denoise(x, s_hat)
+        x = d + (x - d) * (s_next / s_hat)
         yield Step(i, s_next, x, d)
 
 
 def euler_ancestral(
-    denoise: Denoise, x: Float[Tensor, "B C H W"], sigmas: Float[Tensor, " N"], noise: NoiseAt, eta: float = 1.0
+    denoise: Denoise,
+    x: Float[Tensor, "B C H W"],
+    sigmas: Float[Tensor, " N"],
+    noise: NoiseAt,
+    eta: float = 1.0,
+    s_noise: float = 1.0,
 ) -> Iterator[Step]:
     """An Euler step down past s', then fresh noise up to it (Song et al. 2021b, appendix F, as in k-diffusion).
 
-    eta in [0, 1] is the share of fresh noise. In this state it is DDIM(eta), with full noise by default.
+    eta in [0, 1] is the share of fresh noise, which s_noise scales. In this state it is DDIM(eta), with full noise by default.
     """
     for i, (s, s_next) in enumerate(pairwise(sigmas)):
         d = denoise(x, s)
         down, up = ancestral(s, s_next, eta)
         x = d + (x - d) * (down / s)
-        if up > 0:
-            x = x + noise(i + 1) * up
+        random = up * s_noise
+        if random != 0:
+            x = x + noise(i + 1) * random
         yield Step(i, s_next, x, d)

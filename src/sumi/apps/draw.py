@@ -1,0 +1,172 @@
+"""`sumi "a prompt"` and `sumi again`: pictures, with progress on standard error and their paths on standard output."""
+
+import argparse
+import itertools
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sumi.apps.options import Command, Parser, Version, add_fields, add_model, asked, source, summary
+from sumi.errors import OutputError, RequestError
+from sumi.request import FIELDS, Request
+
+if TYPE_CHECKING:
+    from sumi.models.sampling import Plan, Read
+    from sumi.pipeline import Encoded, Event, Step
+
+OTHER_FORMATS = (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+
+
+def make(words: Sequence[str], commands: Mapping[str, Command]) -> None:
+    """Make pictures from words."""
+    listed = "\n".join(f"  {name:10} {summary(run)}" for name, run in commands.items())
+    parser = Parser("sumi", make, epilog=f"commands:\n{listed}", commands=commands)
+    parser.usage = "sumi PROMPT [options]\n       sumi COMMAND ..."
+    parser.add_argument("prompt", metavar="PROMPT", help=FIELDS["prompt"].doc + "; after -- if it is the name of a command")
+    _add_output(parser)
+    parser.add_argument("--version", action=Version, help="print the version of sumi")
+    add_model(parser)
+    add_fields(parser, "prompt", "image_sha256")
+    args = parser.read(words)
+    request = Request(**asked(args))
+    destination = _destination(args.output, request.count)
+
+    from sumi.pipeline import stream
+    from sumi.store.assembly import load
+
+    model = load(args.model, device=args.device, precision=args.precision, **source(args))
+    _draw(stream(model, request), destination, args)
+
+
+def again(words: Sequence[str]) -> None:
+    """Make a picture again from its file, the same or with something changed."""
+    parser = Parser("sumi again", again)
+    parser.add_argument("picture", metavar="PICTURE", help="a PNG that sumi, or a program that writes as A1111 does, has made")
+    _add_output(parser)
+    add_model(parser)
+    add_fields(parser, "first", "count", "image_sha256")
+    args = parser.read(words)
+    destination = _destination(args.output, 1)
+
+    from sumi.pipeline import repeat
+    from sumi.store.assembly import load
+    from sumi.store.record import read
+
+    record = read(Path(args.picture))
+    path = record.model if args.model is None else args.model
+    model = load(path, device=args.device, precision=args.precision or record.precision or None, **source(args))
+    if args.model is None and record.digest not in ("", model.digest()):
+        raise RequestError(
+            f"{path or model.spec.name} is not what {args.picture} was made with: name a model with -m to use it all the same"
+        )
+    _draw(repeat(model, record, **asked(args)), destination, args)
+
+
+def _add_output(parser: Parser) -> None:
+    parser.add_argument("-o", "--output", metavar="PATH", help="a .png file, replaced, or a folder (default: this one, names numbered)")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    parser.add_argument("--words", action="store_true", help="say how each word of the prompt is taken")
+
+
+def _draw(events: Iterable["Event"], destination: Callable[[Request], Path], args: argparse.Namespace) -> None:
+    """Writes the pictures as they are made."""
+    from sumi.pipeline import Decoded, Encoded, Step
+
+    progress = Progress(args.quiet)
+    try:
+        for event in events:
+            match event:
+                case Encoded():
+                    request = event.request
+                    _tell(event, args)
+                case Step():
+                    progress.show(event, request)
+                case Decoded():
+                    progress.clear()
+                    for picture in event.pictures:
+                        path = destination(picture.request)
+                        picture.save(path)
+                        print(path, flush=True)
+    finally:
+        progress.clear()
+
+
+def _tell(encoded: "Encoded", args: argparse.Namespace) -> None:
+    """What is about to be done, on standard error."""
+    for notice in encoded.notices:
+        print(f"sumi: {notice}", file=sys.stderr)
+    if args.words:
+        for name, reads in (("prompt", encoded.prompt), ("negative", encoded.negative)):
+            for read in reads:
+                print(_line(name, read, encoded.request), file=sys.stderr)
+    if not args.quiet:
+        print(_effort(encoded.plan, encoded.request), file=sys.stderr)
+
+
+def _effort(plan: "Plan", request: Request) -> str:
+    """How much work a batch of pictures is."""
+    of = f" of {request.steps}" if request.strength is not None and not request.exact else ""
+    samples = f", {plan.samples} samples a picture" if plan.samples != plan.calls else ""
+    return f"{plan.steps}{of} steps, {plan.calls} network calls{samples}"
+
+
+def _line(name: str, read: "Read", request: Request) -> str:
+    """The words of one passage with what they weigh, a bar between those that are encoded apart."""
+    told, chunk = [], 0
+    for word in read.words:
+        if word.chunk != chunk:
+            told.append("|")
+            chunk = word.chunk
+        told.append(word.text if word.weight == 1 else f"{word.text}:{word.weight:g}")
+    when = f", steps {read.steps.start + 1} to {read.steps.stop}" if len(read.steps) < (request.steps or 0) else ""
+    weight = f", weight {read.weight:g}" if read.weight != 1 else ""
+    return f"{name}{when}{weight}: {' '.join(told)}"
+
+
+class Progress:
+    """How far sampling is, on standard error: one line that rewrites itself on a terminal, else a line each quarter."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet, self.terminal = quiet, sys.stderr.isatty()
+
+    def show(self, step: "Step", request: Request) -> None:
+        """Says that the step is done."""
+        text = f"step {step.index} of {step.total}"
+        if len(step.images) < request.count:
+            done = step.images[-1] - request.first + 1
+            text = f"pictures {done - len(step.images) + 1} to {done} of {request.count}, {text}"
+        quarter = 4 * step.index // step.total > 4 * (step.index - 1) // step.total
+        if not self.quiet and (self.terminal or quarter):
+            print(f"\r\x1b[K{text}" if self.terminal else text, end="" if self.terminal else "\n", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Takes the line off a terminal."""
+        if not self.quiet and self.terminal:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _destination(output: str | None, count: int) -> Callable[[Request], Path]:
+    """Where the picture of a request goes. OutputError, before anything is computed, if nothing can be written there."""
+    path = Path(output or ".")
+    is_file = not path.is_dir() and not (output or "").endswith("/")
+    if is_file and path.suffix.lower() in OTHER_FORMATS:
+        raise OutputError(f"pictures are written as PNG: name the file {path.with_suffix('.png')}")
+    is_file = is_file and path.suffix.lower() == ".png"
+    if is_file and count > 1:
+        raise OutputError(f"{path} is one file and {count} pictures were asked for: name a folder, such as {path.with_suffix('')}/")
+    folder = path.parent if is_file else path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {error.strerror}; choose another place with -o") from error
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"cannot write into the folder {folder}: choose another place with -o")
+    return lambda request: path if is_file else _unused(folder / f"sumi-{request.seed}-{request.first}.png")
+
+
+def _unused(path: Path) -> Path:
+    """The path, numbered if there is such a file already: it may be another prompt's."""
+    others = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+    return next(candidate for candidate in itertools.chain([path], others) if not candidate.exists())

@@ -1,0 +1,242 @@
+"""What a request comes to with a given model: every default filled in, and everything that cannot be served refused."""
+
+import math
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import TypeVar
+
+from jaxtyping import Float32
+from torch import Tensor
+
+from sumi.config import BertConfig, Concat, ModelSpec
+from sumi.diffusion.guidance import Guidance
+from sumi.diffusion.names import find, find_spacing
+from sumi.diffusion.samplers.table import SAMPLERS, Sampler
+from sumi.diffusion.schedule import Schedule
+from sumi.diffusion.spacings import SPACINGS, checked, spaced
+from sumi.errors import RequestError
+from sumi.models.embedders import takes_image_embedding
+from sumi.request import Request, did_you_mean
+from sumi.store.layout import reads_words
+
+CHANNELS: dict[Concat, str] = {
+    "mask": "a mask",
+    "masked_image": "a picture to fill in",
+    "image": "a picture to change",
+    "low_res": "a picture to enlarge",
+    "depth": "a depth map",
+    "map": "a map of classes",
+}
+STRENGTH = 0.75
+PLUS_PLUS = 0.6
+"""CFG++'s guidance where none is asked for: what its authors set against a usual 7.5."""
+
+T = TypeVar("T")
+
+
+def resolve(request: Request, spec: ModelSpec) -> Request:
+    """The request with the model's defaults filled in and a seed drawn if there is none.
+
+    RequestError if a model of this spec cannot serve it.
+    """
+    _serves(spec, request)
+    request = _named(request, spec)
+    (height, width), plus_plus = spec.size, request.guidance_method == "cfg++"
+    request = replace(
+        request,
+        seed=_or(request.seed, secrets.randbits(32)),
+        variation_seed=_or(request.variation_seed, secrets.randbits(32)) if request.variation else request.variation_seed,
+        guidance=_or(request.guidance, PLUS_PLUS if plus_plus else spec.guidance),
+        height=_side("height", _or(request.height, height), spec.multiple),
+        width=_side("width", _or(request.width, width), spec.multiple),
+    )
+    request = _stepped(_started(request), spec)
+    for what, depends, hint in (
+        (request.variation_seed is not None, request.variation, "variation_seed without variation changes nothing: say how far, up to 1"),
+        (request.mimic is not None, request.threshold, "mimic without threshold changes nothing: give a threshold, such as 0.995"),
+    ):
+        if what and not depends:
+            raise RequestError(hint)
+    guidance(request)
+    sigmas(request, Schedule(spec.schedule))
+    return request
+
+
+def guidance(request: Request) -> Guidance:
+    """How a resolved request is guided. RequestError for settings that do not go together."""
+    assert request.guidance is not None
+    try:
+        return Guidance(
+            scale=request.guidance,
+            method=request.guidance_method,
+            rescale=request.guidance_rescale,
+            interval=request.guidance_interval,
+            pag=request.pag,
+            skip=request.skip,
+            sag=request.sag,
+            threshold=request.threshold,
+            mimic=request.mimic,
+        )
+    except ValueError as error:
+        raise RequestError(str(error)) from error
+
+
+def sigmas(request: Request, schedule: Schedule) -> Float32[Tensor, " N"]:
+    """The noise levels that a resolved request visits, and the one where it ends; of a picture to start from, only the last of them."""
+    assert request.steps is not None and request.sampler is not None
+    if request.sigmas is not None:
+        try:
+            return checked(request.sigmas, schedule)
+        except ValueError as error:
+            raise RequestError(str(error)) from error
+    assert request.spacing is not None
+    sampler, steps, total = SAMPLERS[request.sampler], request.steps, request.steps
+    if request.strength is not None:
+        steps, total = kept(request.steps, request.strength, exact=request.exact)
+    try:
+        visited = spaced(
+            schedule,
+            total,
+            request.spacing,
+            to_zero=not sampler.ends_early,
+            discard_penultimate=sampler.discards_penultimate,
+        )
+    except ValueError as error:
+        raise RequestError(str(error)) from error
+    return visited[-(steps + 1) :]
+
+
+def options(request: Request) -> dict[str, int | float]:
+    """What the sampler of a resolved request is given: whole numbers where it counts."""
+    assert request.sampler is not None
+    given = {**(request.options or {}), **({} if request.eta is None else {"eta": request.eta})}
+    defaults = SAMPLERS[request.sampler].options
+    return {name: int(value) if isinstance(defaults[name], int) else value for name, value in given.items()}
+
+
+def kept(steps: int, strength: float, *, exact: bool = False) -> tuple[int, int]:
+    """How many steps are run of how many, from a picture: n of the last of a longer run if `exact`, else the last of n.
+
+    RequestError if that is none.
+    """
+    # A hair more, so that 57 % of 100 steps are 57 and not 56.
+    run = math.floor(steps * strength + 1e-6)
+    if exact and strength > 0:
+        return steps, next(total for total in range(steps, 1 << 62) if math.floor(total * strength + 1e-6) >= steps)
+    if run == 0:
+        raise RequestError(f"strength {strength:g} of {steps} steps is less than one step: raise one of them, or ask for exact steps")
+    return run, steps
+
+
+def _named(request: Request, spec: ModelSpec) -> Request:
+    """Sampler and spacing by sumi's own names, with the options that another program's name stands for, and the sampler's own."""
+    asked = find(request.sampler) if request.sampler is not None else None
+    if request.sampler is not None and asked is None:
+        raise _unknown("sampler", request.sampler, SAMPLERS)
+    named_spacing = find_spacing(request.spacing) if request.spacing is not None else None
+    if request.spacing is not None and named_spacing is None:
+        raise _unknown("spacing", request.spacing, SPACINGS)
+    name = asked.sampler if asked else spec.sampler
+    sampler, given = (
+        SAMPLERS[name],
+        {option: float(value) for option, value in {**(asked.options if asked else {}), **(request.options or {})}.items()},
+    )
+    _takes(name, sampler, given, request.eta)
+    defaults = {option: value for option, value in sampler.options.items() if math.isfinite(value)}
+    filled = {**defaults, **given}
+    eta = request.eta if request.eta is not None else filled.get("eta")
+    spacing = named_spacing or (asked.spacing if asked else None) or spec.spacing
+    if request.sigmas is not None and request.spacing is not None:
+        raise RequestError("sigmas take the place of the spacing: leave one of them out")
+    return replace(
+        request,
+        sampler=name,
+        spacing=spacing if request.sigmas is None else None,
+        eta=eta,
+        options={option: float(value) for option, value in filled.items() if option != "eta"},
+    )
+
+
+def _unknown(kind: str, name: str, known: Iterable[str]) -> RequestError:
+    return RequestError(f"there is no {kind} {name!r}{did_you_mean(name, known)}: use {', '.join(known)}")
+
+
+def _takes(name: str, sampler: Sampler, given: dict[str, float], eta: float | None) -> None:
+    """RequestError for an option that the sampler does not have."""
+    if eta is not None and "eta" not in sampler.options:
+        takers = [other for other, row in SAMPLERS.items() if "eta" in row.options]
+        raise RequestError(f"sampler {name} takes no eta: leave it out, or use {', '.join(takers[:-1])} or {takers[-1]}")
+    for option, value in given.items():
+        if option not in sampler.options:
+            has = f"it takes {', '.join(sampler.options)}" if sampler.options else "it takes none"
+            raise RequestError(f"sampler {name} has no option {option!r}{did_you_mean(option, sampler.options)}: {has}")
+        if isinstance(sampler.options[option], int) and not value.is_integer():
+            raise RequestError(f"option {option} of sampler {name} must be a whole number; got {value:g}")
+
+
+def _started(request: Request) -> Request:
+    """How far a picture to start from is followed."""
+    if request.image is None:
+        for name in ("strength", "image_sha256"):
+            if getattr(request, name) is not None:
+                raise RequestError(f"{name} without an image means nothing: give an image, or leave it out")
+        if request.exact:
+            raise RequestError("exact without an image means nothing: without one, all the steps are run")
+        return request
+    if request.sigmas is None:
+        return replace(request, strength=_or(request.strength, STRENGTH))
+    if request.strength is not None or request.exact:
+        raise RequestError("sigmas say where to start from the image: leave strength and exact out")
+    return request
+
+
+def _stepped(request: Request, spec: ModelSpec) -> Request:
+    """How many steps there are."""
+    trained = spec.schedule.steps
+    if request.sigmas is not None:
+        steps = len(request.sigmas) - 1
+        if request.steps not in (None, steps):
+            raise RequestError(f"{len(request.sigmas)} sigmas are {steps} steps, and {request.steps} were asked for: leave steps out")
+        return replace(request, steps=steps)
+    steps = _or(request.steps, spec.steps)
+    total = kept(steps, request.strength, exact=request.exact)[1] if request.strength else steps
+    if max(steps, total) > trained:
+        of = f" of {total}" if total > steps else ""
+        raise RequestError(f"steps must be at most the {trained} of this model's training; got {steps}{of}")
+    return replace(request, steps=steps)
+
+
+def _serves(spec: ModelSpec, request: Request) -> None:
+    """RequestError unless a prompt is all that the model needs, and a prompt is given only to a model that takes one."""
+    for need in _needs(spec):
+        raise RequestError(f"{spec.name} needs {need}, which a request cannot give: use a model of text to picture")
+    if spec.text is None and (request.prompt or request.negative):
+        raise RequestError(f"{spec.name} makes pictures without words: leave the prompt empty")
+
+
+def _needs(spec: ModelSpec) -> Iterator[str]:
+    """What a model is told that is not words, nor follows from the size of the picture."""
+    yield from (CHANNELS[name] for name in spec.concat)
+    if spec.unet.in_channels != spec.autoencoder.latent_channels and not spec.concat:
+        yield "a picture beside its noise"
+    if spec.label is not None or spec.unet.label_classes is not None:
+        yield "a label"
+    elif spec.text is None and spec.unet.context_width is not None:
+        yield "a context other than text"
+    if isinstance(spec.text, BertConfig) and not reads_words(spec.text):
+        yield "a layout of boxes"
+    if takes_image_embedding(spec):
+        yield "the embedding of a picture"
+
+
+def _side(name: str, pixels: int, multiple: int) -> int:
+    if pixels % multiple == 0:
+        return pixels
+    below = pixels // multiple * multiple
+    near = f"{below} or {below + multiple}" if below else f"{multiple}"
+    raise RequestError(f"{name} must be a multiple of {multiple} with this model: use {near}; got {pixels}")
+
+
+def _or(value: T | None, default: T) -> T:
+    return default if value is None else value
