@@ -8,8 +8,8 @@ import torch
 
 from sumi.config import AutoencoderConfig, ModelSpec, ScheduleConfig, TextConfig, UNetConfig
 from sumi.diffusion.schedule import Schedule
-from sumi.models.prompt import Prompt
 from sumi.models.latent_diffusion import LatentDiffusion
+from sumi.models.prompt import Prompt
 from sumi.nets.autoencoder import Autoencoder
 from sumi.nets.clip import TextEncoder
 from sumi.nets.unet import UNet

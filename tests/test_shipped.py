@@ -52,7 +52,7 @@ def test_a_picture_is_the_same_alone_and_among_others(model: LatentDiffusion) ->
 def test_every_word_of_its_world_is_known_and_others_are_told(model: LatentDiffusion) -> None:
     assert model.prompt is not None
     assert model.prompt.notices(STARS.prompt) == []
-    assert [notice.words for notice in model.prompt.notices("a xylophone")] == [("xylophone",)]
+    assert [notice.word for notice in model.prompt.notices("a xylophone")] == ["xylophone"]
 
 
 def test_it_paints_what_it_is_asked_for(model: LatentDiffusion) -> None:

@@ -352,6 +352,11 @@ def test_only_what_is_looked_at_is_blurred():
     assert torch.equal(made[:, :, 4:8, 4:], blurred(x0)[:, :, 4:8, 4:])
 
 
+def test_a_map_of_one_cell_is_looked_at_no_more_than_the_average():
+    for size in ((16, 64), (64, 16), (8, 8)):
+        assert not attended(torch.ones(2, 1, 1, 1), size).any()
+
+
 def test_a_blur_keeps_what_is_flat_at_any_size():
     for height, width in ((16, 16), (3, 5), (1, 2)):
         flat = torch.full((1, 2, height, width), 3.0)

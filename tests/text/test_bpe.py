@@ -69,17 +69,6 @@ def test_an_exclamation_mark_is_a_word_and_never_the_padding(clip: Tokenizer, tm
         assert clip.vocab["!</w>"] == 256 and clip.vocab["!"] == 0
 
 
-def test_overflow_names_every_word_left_out(clip: Tokenizer) -> None:
-    short = Tokenizer(clip.vocab, clip.merges, length=6)
-    assert short.overflow("a red cat sits") == []
-    assert short.overflow("A red cat sits, Calmly  here") == [",", "Calmly", "here"]
-    # The cut falls inside the last word: the word was not read whole, so it is named.
-    assert short.overflow("a red pneumonoultramicroscopic dog") == ["pneumonoultramicroscopic", "dog"]
-    assert short.overflow("\u0041\u030a cafe\u0301 naïve ünï end")[-1] == "end"
-    assert clip.overflow("日本語 " * 40) == ["日本語"] * 22  # 75 tokens are 18 words of 4, and 3 tokens of one more
-    assert short.overflow("a<|endoftext|>red cat dog fish") == ["dog", "fish"]
-
-
 def test_added_tokens_are_whole_wherever_they_stand(clip: Tokenizer, tmp_path: Path) -> None:
     added = {"<cat-toy>": 49408, "<ねこ>": 49409}
     tokenizer = Tokenizer(clip.vocab | added, clip.merges, added=tuple(added))
@@ -101,7 +90,7 @@ def test_decode_is_the_normalised_text(clip: Tokenizer) -> None:
 @pytest.mark.parametrize("text", ["\ud800", "a \udfff cat"])
 def test_half_a_surrogate_pair_is_a_prompt_error(text: str) -> None:
     tokenizer = Tokenizer(*word_vocabulary(WORDS), length=32)
-    for method in (tokenizer, tokenizer.encode, tokenizer.pieces, tokenizer.overflow, tokenizer.unknown_words):
+    for method in (tokenizer, tokenizer.encode, tokenizer.pieces, tokenizer.unknown_words):
         with pytest.raises(PromptError, match="surrogate"):
             method(text)
 

@@ -36,13 +36,6 @@ def test_a_sequence_is_framed_cut_and_padded(bert: WordPiece) -> None:
     assert len(WordPiece(VOCAB)("a")) == 77
 
 
-def test_overflow_names_every_word_left_out(bert: WordPiece) -> None:
-    assert bert.overflow("a cat of a cat!") == []
-    # The cut falls inside the last word: the word was not read whole, so it is named.
-    assert bert.overflow("a cat of a cat Unhappy,  Cats") == ["Unhappy,", "Cats"]
-    assert bert.overflow("日本日本日本日本 cafe\u0301") == ["日本", "cafe\u0301"]
-
-
 def test_decode_and_unknown_words(bert: WordPiece) -> None:
     assert bert.decode(bert("Unhappy CATS!")) == "unhappy cats !"
     assert bert.unknown_words("a dog, a cat 😀 Dog dog") == [("dog", ""), ("😀", ""), ("Dog", "")]
@@ -50,7 +43,7 @@ def test_decode_and_unknown_words(bert: WordPiece) -> None:
 
 
 def test_half_a_surrogate_pair_is_a_prompt_error(bert: WordPiece) -> None:
-    for method in (bert, bert.encode, bert.pieces, bert.overflow, bert.unknown_words):
+    for method in (bert, bert.encode, bert.pieces, bert.unknown_words):
         with pytest.raises(PromptError, match="surrogate"):
             method("\ud800")
 

@@ -22,7 +22,9 @@ def degraded(x0: Float[Tensor, "B C H W"], attention: Float[Tensor, "B N T T"]) 
 def attended(attention: Float[Tensor, "B N T T"], size: tuple[int, int]) -> Bool[Tensor, "B 1 H W"]:
     """Where, in a latent of a size, the attention that a cell is given by all the others is above 1, its mean."""
     total = attention.mean(1).sum(1)
-    height = round(math.sqrt(total.shape[1] * size[0] / size[1]))
+    cells = total.shape[1]
+    # A map has the latent's proportions, but a single cell has none.
+    height = 1 if cells == 1 else round(math.sqrt(cells * size[0] / size[1]))
     mask = (total > 1).view(len(total), 1, height, -1)
     return F.interpolate(mask.to(attention.dtype), size) > 0
 

@@ -96,10 +96,14 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Bare ids of a text of any length: no BOS, no EOS, no padding. PromptError if the text is not Unicode."""
-        return list(self._engine.encode(checked(text), add_special_tokens=False).ids)
+        return list(self.encoding(text).ids)
+
+    def encoding(self, text: str) -> Any:
+        """The same with the places of the tokens in the text, as the `tokenizers` library tells them. PromptError if it is not Unicode."""
+        return self._engine.encode(checked(text), add_special_tokens=False)
 
     def __call__(self, text: str) -> list[int]:
-        """`length` ids: BOS, the text cut to `length - 2` (see `overflow`), EOS, padding."""
+        """`length` ids: BOS, the text cut to `length - 2`, EOS, padding."""
         ids = [self.bos_id, *self.encode(text)[: self.length - 2], self.eos_id]
         return ids + [self.pad_id] * (self.length - len(ids))
 
@@ -112,17 +116,13 @@ class Tokenizer:
         tokens = (self._token[id] for id in ids if id not in (self.bos_id, self.eos_id))
         return b"".join(map(self._spelt, tokens)).decode("utf-8", "replace").strip()
 
-    def overflow(self, text: str) -> list[str]:
-        """The words that `__call__` leaves out, the one that is cut first: so that the caller can say so."""
-        return left_out(text, self._engine.encode(checked(text), add_special_tokens=False), self.length - 2)
-
     def unknown_words(self, text: str) -> list[tuple[str, str]]:
         """Words that are not one token, in order and once each, with the most alike word that is, if one is alike (difflib's measure).
 
         Meant for a `word_vocabulary`; with CLIP's, rare words are several tokens and known all the same. Punctuation and
         contractions are left alone.
         """
-        encoding = self._engine.encode(checked(text), add_special_tokens=False)
+        encoding = self.encoding(text)
         pieces = []
         for _, group in groupby(zip(encoding.word_ids, encoding.offsets, strict=True), key=lambda item: item[0]):
             spans = [span for _, span in group]
@@ -229,16 +229,6 @@ def checked(text: str) -> str:
     except UnicodeEncodeError as error:
         raise PromptError("the prompt is not Unicode text (it holds half of a surrogate pair): type it again") from error
     return text
-
-
-def left_out(text: str, encoding: Any, room: int) -> list[str]:
-    """The words of a text, as the engine encoded it, that do not fit into `room` tokens; one that fits in part is left out."""
-    if len(encoding) <= room:
-        return []
-    first, word = room, encoding.word_ids[room]
-    while first and word is not None and encoding.word_ids[first - 1] == word:
-        first -= 1
-    return text[encoding.offsets[first][0] :].split()
 
 
 def _candidates(symbols: list[str]) -> Iterable[tuple[str, str]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import TypeAlias
 
-from sumi.text.bpe import END, Tokenizer, checked
+from sumi.text.bpe import END, Tokenizer
 from sumi.text.prompt import Passage
 from sumi.text.wordpiece import WordPiece
 
@@ -78,7 +78,7 @@ def _ends(ids: list[int], room: int, comma: int | None) -> Iterator[int]:
 
 def _spelt(tokenizer: AnyTokenizer, text: str, weight: float, first_word: int) -> Iterator[Token]:
     """The tokens of a text. Their stretches are the whole of it, so that no sign that is read, if only as an accent, belongs to none."""
-    encoding = tokenizer._engine.encode(checked(text), add_special_tokens=False)
+    encoding = tokenizer.encoding(text)
     starts = [0, *accumulate((start for start, _ in encoding.offsets[1:]), max), len(text)]
     word, previous = first_word - 1, None
     for id, number, (start, end) in zip(encoding.ids, encoding.word_ids, pairwise(starts), strict=False):

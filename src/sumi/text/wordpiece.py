@@ -15,7 +15,7 @@ from typing import Any
 
 from sumi.errors import CheckpointError
 from sumi.text import files
-from sumi.text.bpe import Vocabulary, checked, left_out
+from sumi.text.bpe import Vocabulary, checked
 
 PAD, UNKNOWN, FIRST, LAST, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 LENGTH = 77
@@ -60,10 +60,14 @@ class WordPiece:
 
     def encode(self, text: str) -> list[int]:
         """Bare ids of a text of any length: no [CLS], no [SEP], no padding. PromptError if the text is not Unicode."""
-        return list(self._engine.encode(checked(text), add_special_tokens=False).ids)
+        return list(self.encoding(text).ids)
+
+    def encoding(self, text: str) -> Any:
+        """The same with the places of the tokens in the text, as the `tokenizers` library tells them. PromptError if it is not Unicode."""
+        return self._engine.encode(checked(text), add_special_tokens=False)
 
     def __call__(self, text: str) -> list[int]:
-        """`length` ids: [CLS], the text cut to `length - 2` (see `overflow`), [SEP], padding."""
+        """`length` ids: [CLS], the text cut to `length - 2`, [SEP], padding."""
         ids = [self.bos_id, *self.encode(text)[: self.length - 2], self.eos_id]
         return ids + [self.pad_id] * (self.length - len(ids))
 
@@ -76,13 +80,9 @@ class WordPiece:
         tokens = (self._token[id] for id in ids if id not in (self.bos_id, self.eos_id, self.pad_id))
         return " ".join(tokens).replace(f" {CONTINUES}", "")
 
-    def overflow(self, text: str) -> list[str]:
-        """The words that `__call__` leaves out, the one that is cut first: so that the caller can say so."""
-        return left_out(text, self._engine.encode(checked(text), add_special_tokens=False), self.length - 2)
-
     def unknown_words(self, text: str) -> list[tuple[str, str]]:
         """Words that are read as [UNK], in order and once each; with no word most like it, as any ASCII word can be spelt."""
-        encoding = self._engine.encode(checked(text), add_special_tokens=False)
+        encoding = self.encoding(text)
         unknown = self.vocab[UNKNOWN]
         words = (text[start:end] for id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True) if id == unknown)
         return [(word, "") for word in dict.fromkeys(words)]
