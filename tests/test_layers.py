@@ -20,7 +20,8 @@ LEVELS = [
     {"nets", "diffusion"},
     {"models"},
     {"store"},
-    {"resolve", "pipeline", "explain", "train"},
+    {"resolve"},
+    {"pipeline", "explain", "train"},
     {"apps"},
     {"__main__"},
 ]

@@ -10,17 +10,17 @@ from sumi.version import VERSION
 
 if TYPE_CHECKING:
     from sumi.diffusion.samplers.table import SAMPLERS
-    from sumi.pipeline import generate, stream
+    from sumi.pipeline import again, generate, stream
     from sumi.request import Request
     from sumi.store.assembly import load
 
 __version__ = VERSION
-__all__ = ["SAMPLERS", "Request", "generate", "load", "stream"]
-
+__all__ = ["SAMPLERS", "Request", "again", "generate", "load", "stream"]
 
 _HOMES = {
     "SAMPLERS": "sumi.diffusion.samplers.table",
     "Request": "sumi.request",
+    "again": "sumi.pipeline",
     "generate": "sumi.pipeline",
     "load": "sumi.store.assembly",
     "stream": "sumi.pipeline",

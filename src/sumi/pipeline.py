@@ -20,7 +20,7 @@ from sumi.models.sampling import Plan, Read, Reading, Told, plan, sample
 from sumi.request import Request
 from sumi.resolve import guidance, options, resolve, sigmas
 from sumi.store.images import file_digest, fitted, from_pil, open_image, save_png, to_pil
-from sumi.store.record import Record
+from sumi.store.record import Record, read
 from sumi.text.prompt import Script, literal, parse
 from sumi.version import VERSION
 
@@ -117,8 +117,12 @@ def generate(model: LatentDiffusion, request: Request | None = None, **fields: A
     return [picture for event in stream(model, request) if isinstance(event, Decoded) for picture in event.pictures]
 
 
-def again(model: LatentDiffusion, record: Record, **changes: Any) -> Picture:
-    """The picture of a record, bit for bit on the machine that made it, or with some fields of its request changed; as `repeat`."""
+def again(model: LatentDiffusion, picture: Record | str | Path, **changes: Any) -> Picture:
+    """The picture of a record, or of the file that carries one, bit for bit on the machine that made it; or with fields changed.
+
+    As `repeat`; and ImageError for a file without a record.
+    """
+    record = picture if isinstance(picture, Record) else read(Path(picture))
     return next(event.pictures[0] for event in repeat(model, record, **changes) if isinstance(event, Decoded))
 
 

@@ -231,7 +231,7 @@ CHOOSING = {name for row in DIFFUSERS for name in (*row.fields, *row.numbers)}
 @pytest.mark.parametrize(("sampler", "options"), WRITTEN, ids=str)
 def test_what_diffusers_loads_is_the_sampler_that_was_written(sampler: str, options: dict[str, int]) -> None:
     for spacing in ("leading", "trailing", "linspace", *FLAGS):
-        json = through_json(schedule_json(SD15.schedule, spacing, sampler, options))
+        json = through_json(schedule_json(replace(SD15.schedule, steps=100), spacing, sampler, options))
         kind = json["_class_name"]
         loaded = getattr(diffusers, kind).from_config(json)
         told = {name: value for name, value in json.items() if name in loaded.config and name != "_class_name"}

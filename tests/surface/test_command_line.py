@@ -8,9 +8,16 @@ from sumi.apps.cli import COMMANDS, main
 
 OPTIONS = {
     "": """
-        --count --device --download --eta --first --guidance --guidance-rescale --height --help --model --negative --no-ema
-        --output --precision --prediction --quiet --revision --sampler --seed --spacing --steps --variant --version --width
-        -h -m -n -o -q
+        --clip-skip --count --device --download --emphasis --eta --exact --first --guidance --guidance-interval --guidance-method
+        --guidance-rescale --height --help --image --mimic --model --negative --no-ema --noise --options --output --pag --precision
+        --prediction --quiet --revision --sag --sampler --seed --sigmas --skip --spacing --steps --strength --threshold --variant
+        --variation --variation-seed --version --width --words -h -m -n -o -q
+    """,
+    "again": """
+        --clip-skip --device --download --emphasis --eta --exact --guidance --guidance-interval --guidance-method --guidance-rescale
+        --height --help --image --mimic --model --negative --no-ema --noise --options --output --pag --precision --prediction --prompt
+        --quiet --revision --sag --sampler --seed --sigmas --skip --spacing --steps --strength --threshold --variant --variation
+        --variation-seed --width --words -h -m -o -q
     """,
     "convert": """
         --download --help --no-ema --only --overwrite --precision --prediction --prune --quiet --revision --shard --variant

@@ -1,6 +1,7 @@
 """What programs rely on. To change a list here is to change what people have written: say so in CHANGELOG.md."""
 
 import dataclasses
+import math
 import tomllib
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -12,42 +13,73 @@ PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text
 
 
 def test_names() -> None:
-    assert sumi.__all__ == ["SAMPLERS", "Request", "generate", "load", "stream"]
+    assert sumi.__all__ == ["SAMPLERS", "Request", "again", "generate", "load", "stream"]
     assert all(getattr(sumi, name).__doc__ for name in sumi.__all__)
     assert set(sumi.__all__) <= set(dir(sumi))
+
+
+CHURN = {"s_churn": 0.0, "s_tmin": 0.0, "s_tmax": math.inf, "s_noise": 1.0}
+ANCESTRAL = {"eta": 1.0, "s_noise": 1.0}
 
 
 def test_samplers() -> None:
     assert {name: dict(sampler.options) for name, sampler in sumi.SAMPLERS.items()} == {
         "ddpm": {},
         "ddim": {"eta": 0.0},
-        "euler": {},
-        "euler_ancestral": {"eta": 1.0},
-        "heun": {},
+        "plms": {},
+        "euler": CHURN,
+        "euler_ancestral": ANCESTRAL,
+        "heun": CHURN,
+        "lms": {"order": 4},
+        "dpm2": CHURN,
+        "dpm2_ancestral": ANCESTRAL,
+        "dpmpp_2s_ancestral": ANCESTRAL,
         "dpmpp_2m": {},
+        "unipc": {"order": 2, "bh": 2, "corrector": 1},
+        "deis": {"order": 3},
+        "ipndm": {"order": 4},
+        "res_multistep": {"eta": 0.0, "s_noise": 1.0},
+        "dpmpp_sde": {**ANCESTRAL, "r": 0.5},
+        "dpmpp_2m_sde": {**ANCESTRAL, "heun": 0},
+        "dpmpp_3m_sde": ANCESTRAL,
+        "sa_solver": {"predictor_order": 2, "corrector_order": 2, "tau": 1.0, "s_tmin": 0.57, "s_tmax": 5.12, "s_noise": 1.0},
+        "er_sde": {"order": 3, **ANCESTRAL},
+        "restart": {"low": 0.1, "high": 2.0, "steps": 9, "times": 1, "s_noise": 1.0},
+        "lcm": {},
+        "tcd": {"gamma": 0.3},
     }
 
 
 def test_spacings() -> None:
-    assert list(SPACINGS) == ["leading", "trailing", "linspace", "karras"]
+    assert list(SPACINGS) == [
+        "leading", "trailing", "linspace", "karras", "exponential", "polyexponential", "sgm_uniform", "simple", "ddim_uniform",
+        "beta", "beta_t", "kl_optimal", "align_your_steps", "align_your_steps_xl", "lcm",
+    ]  # fmt: skip
 
 
 def test_fields_of_a_request() -> None:
-    assert {field.name: field.default for field in dataclasses.fields(sumi.Request)} == {
+    nothing = {field.name: field.default for field in dataclasses.fields(sumi.Request) if field.default is not None}
+    assert nothing == {
         "prompt": "",
         "negative": "",
-        "seed": None,
+        "emphasis": "mean",
+        "clip_skip": 1,
+        "exact": False,
         "first": 0,
         "count": 1,
-        "steps": None,
-        "guidance": None,
+        "variation": 0.0,
+        "noise": "native",
+        "guidance_method": "cfg",
         "guidance_rescale": 0.0,
-        "sampler": None,
-        "spacing": None,
-        "eta": None,
-        "width": None,
-        "height": None,
+        "pag": 0.0,
+        "skip": 0.0,
+        "sag": 0.0,
     }
+    left_open = [field.name for field in dataclasses.fields(sumi.Request) if field.default is None]
+    assert left_open == [
+        "width", "height", "image", "image_sha256", "strength", "seed", "variation_seed", "sampler", "spacing", "steps", "sigmas",
+        "eta", "options", "guidance", "guidance_interval", "threshold", "mimic",
+    ]  # fmt: skip
 
 
 def test_version() -> None:
