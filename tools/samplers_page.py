@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Callable, Sequence
 from html import escape
 from itertools import pairwise
@@ -194,7 +195,7 @@ def draw(measured: dict[tuple[str, bool], list[tuple[float, float]]], floor: flo
         f".y{{text-anchor:end}} .x{{text-anchor:middle}} .axis,.grid{{stroke:{INK};fill:none}} .grid{{opacity:.3}}",
         ".curve{fill:none;stroke-width:1.6;stroke-linejoin:round}</style>",
     ]
-    calls = Axis(BUDGETS[0] / 1.1, BUDGETS[-1] * 1.1, PLOT[0], True)
+    calls = Axis(BUDGETS[0] / 1.25, BUDGETS[-1] * 1.1, PLOT[0], True)
     for row, paths in enumerate((True, False)):
         groups = list(GROUPS.items())[3 * row : 3 * row + 3]
         found = [error for _, names in groups for name in (*names, *REFERENCES) for _, error in measured[name, paths]]
@@ -295,10 +296,10 @@ def page(measured: dict[tuple[str, bool], list[tuple[float, float]]], floor: flo
             "- The number of calls is what costs: a sampler that calls twice a step is entitled to half the steps.",
             f"- Order pays where steps are small: 64 calls, {path('euler', 64)}, {path('heun', 64)}, {path('dpmpp_2m', 64)}.",
             f"  With few it need not: 8 calls, {path('euler', 8)}, {path('heun', 8)}, {path('dpmpp_2m', 8)}.",
-            "- `ddim` is `euler`: in the state that all samplers here share they are one formula.",
+            "- `ddim` is `euler`, and `ddpm` is `euler_ancestral`: in the state that all samplers here share they are one formula each.",
             f"- Whether noise helps depends on the sampler. 16 calls, distribution: {law('euler', 16)} and",
             f"  {law('euler_ancestral', 16)}; {law('dpmpp_2m', 16)} and {law('dpmpp_2m_sde', 16)}.",
-            "  Noise also undoes errors made earlier. An exact denoiser makes none, a network does: it may rank them in another order.",
+            "  The denoiser here is exact: what noise does to the errors that a network makes is not measured.",
             "- A deterministic sampler makes the same picture with more steps, only nearer to the limit; a stochastic one makes another.",
             "- `lcm` is not here: it takes the denoiser at its word at every step, and is right only with a network distilled for it.",
             "  `tcd` is made for such networks, too.",
@@ -328,6 +329,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, default=Path("docs"), help="folder for the page and its figure")
     arguments = parser.parse_args()
+    drawn = {*REFERENCES, *(name for names in GROUPS.values() for name in names)}
+    if missing := {name for name, row in SAMPLERS.items() if row.order} - drawn:
+        sys.exit(f"error: no panel has {', '.join(sorted(missing))}: add it to GROUPS")
     exact = flow_end()
     measured = {}
     for name, row in SAMPLERS.items():
