@@ -13,7 +13,8 @@ from sumi.models.latent_diffusion import LatentDiffusion
 from sumi.pipeline import illustrate
 from sumi.request import Request
 from sumi.store.assembly import SHIPPED
-from sumi.store.images import open_image, read_png_text
+from sumi.store.images import open_image
+from sumi.store.record import read
 from sumi.train.evaluate import evaluate
 
 STARS = Request(prompt="two yellow stars above a red heart", seed=7)
@@ -37,7 +38,7 @@ def test_a_picture_from_the_command_line(environment: dict[str, str], tmp_path: 
     assert run.stderr.splitlines()[-1] == "step 20 of 20"
     image = open_image(tmp_path / "stars.png")
     assert image.size == (64, 64) and np.asarray(image).std() > 10
-    (again,) = sumi.generate(sumi.load(), Request.from_json(read_png_text(tmp_path / "stars.png")["sumi"]))
+    (again,) = sumi.generate(sumi.load(), read(tmp_path / "stars.png").request)
     assert abs(np.asarray(again.image).astype(int) - np.asarray(image)).max() <= 1
 
 

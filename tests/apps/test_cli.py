@@ -3,22 +3,26 @@
 import io
 import json
 import os
+import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sumi.apps.cli import COMMANDS, main
 from sumi.request import FIELDS, Request
-from sumi.store.images import open_image, read_png_text
+from sumi.store.images import open_image
+from sumi.store.record import read
 from sumi.train.evaluate import Painter, Report
 from sumi.train.metrics import wilson
 from sumi.train.scenes import World
@@ -40,7 +44,7 @@ def run(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
 
 
 def request_of(path: str | Path) -> Request:
-    return Request.from_json(read_png_text(Path(path))["sumi"])
+    return read(Path(path)).request
 
 
 def files() -> list[str]:
@@ -54,30 +58,55 @@ def files() -> list[str]:
 def test_a_picture_goes_into_this_folder_named_by_its_seed_and_number(run: Run) -> None:
     status, out, err = run("two red stars above a tree", "--seed", "7")
     assert (status, out) == (0, ["sumi-7-0.png"])
-    assert err == ["step 1 of 4", "step 2 of 4", "step 3 of 4", "step 4 of 4"]
+    assert err[0] == "4 steps, 4 network calls, 8 samples a picture"
+    assert err[1:] == ["step 1 of 4", "step 2 of 4", "step 3 of 4", "step 4 of 4"]
     assert open_image(Path("sumi-7-0.png")).size == (24, 16)
     assert request_of("sumi-7-0.png").prompt == "two red stars above a tree"
     assert files() == out
 
 
-def test_every_option_reaches_the_request(run: Run) -> None:
+def test_every_option_reaches_the_request(run: Run, tmp_path: Path) -> None:
+    start = tmp_path / "start.png"
+    Image.new("RGB", (24, 16), "red").save(start)
     asked = Request(
         prompt="a cat",
         negative="a tree",
-        seed=2**64 - 1,
-        first=3,
-        steps=2,
-        guidance=2.5,
-        guidance_rescale=0.5,
-        sampler="euler_ancestral",
-        spacing="karras",
-        eta=0.25,
+        emphasis="plain",
+        clip_skip=2,
         width=16,
         height=20,
+        image=str(start),
+        strength=0.5,
+        exact=True,
+        seed=2**64 - 1,
+        first=3,
+        variation=0.25,
+        variation_seed=9,
+        noise="native",
+        sampler="euler_ancestral",
+        spacing="karras",
+        steps=2,
+        eta=0.25,
+        options={"s_noise": 0.75},
+        guidance=2.5,
+        guidance_method="apg",
+        guidance_rescale=0.5,
+        guidance_interval=(0.5, 3.0),
+        pag=1.5,
+        skip=0.5,
+        sag=0.25,
+        threshold=0.75,
+        mimic=1.25,
     )
-    flags = [f"--{name.replace('_', '-')}={getattr(asked, name)}" for name in FIELDS if name != "prompt"]
-    assert run("a cat", *flags, "-o", "cat.png")[:2] == (0, ["cat.png"])
-    assert request_of("cat.png") == asked
+    apart = ("prompt", "image_sha256", "exact", "sigmas")
+    told = {name: getattr(asked, name) for name in FIELDS if name not in apart}
+    told |= {"options": "s_noise=0.75", "guidance_interval": "0.5,3"}
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in told.items()]
+    assert run("a cat", *flags, "--exact", "-o", "cat.png")[:2] == (0, ["cat.png"])
+    found = request_of("cat.png")
+    assert found == replace(asked, image_sha256=found.image_sha256)
+    assert run("a cat", "--sigmas=9,3,0.5,0", "-o", "cat.png")[:2] == (0, ["cat.png"])
+    assert request_of("cat.png").sigmas == (9.0, 3.0, 0.5, 0.0)
 
 
 def test_several_pictures_go_into_a_folder(run: Run) -> None:
@@ -128,8 +157,9 @@ def test_progress_rewrites_one_line_on_a_terminal(run: Run, monkeypatch: pytest.
     monkeypatch.setattr(terminal, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stderr", terminal)
     run("a cat", "--steps", "9")
-    assert "\n" not in terminal.getvalue()
-    shown = terminal.getvalue().split("\r\x1b[K")
+    effort, _, rest = terminal.getvalue().partition("\n")
+    assert effort == "9 steps, 9 network calls, 18 samples a picture" and "\n" not in rest
+    shown = rest.split("\r\x1b[K")
     assert shown[1:10] == [f"step {n} of 9" for n in range(1, 10)] and not any(shown[10:])
 
 
@@ -137,7 +167,7 @@ def test_progress_is_sparse_in_a_log_and_tells_batches_apart(run: Run, monkeypat
     monkeypatch.setattr("sumi.pipeline.batch_size", lambda *_: 2)
     _, out, err = run("a cat", "-n", "3", "--steps", "8", "-o", "out/")
     assert len(out) == 3
-    assert err == [f"pictures {which} of 3, step {n} of 8" for which in ("1 to 2", "3 to 3") for n in (2, 4, 6, 8)]
+    assert err[1:] == [f"pictures {which} of 3, step {n} of 8" for which in ("1 to 2", "3 to 3") for n in (2, 4, 6, 8)]
 
 
 # What is wrong in what was asked
@@ -215,7 +245,7 @@ def test_every_command_has_help_and_refuses_what_it_does_not_know(name: str, cap
 def test_help_names_every_field_and_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == main([]) == 0
     out = capsys.readouterr().out
-    assert all(f"--{name.replace('_', '-')} " in out for name in FIELDS if name != "prompt")
+    assert all(re.search(rf"--{name.replace('_', '-')}\s", out) for name in FIELDS if name not in ("prompt", "image_sha256"))
     assert all(f"\n  {name} " in out for name in COMMANDS)
 
 
@@ -232,16 +262,6 @@ def test_version_of_a_source_that_is_not_installed(capsys: pytest.CaptureFixture
     monkeypatch.setattr("importlib.metadata.version", missing)
     assert main(["--version"]) == 2
     assert "pip install -e ." in capsys.readouterr().err
-
-
-def test_samplers_are_listed_with_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
-    from sumi.diffusion.samplers.table import SAMPLERS
-    from sumi.diffusion.spacings import SPACINGS
-
-    assert main(["samplers"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["samplers", *SAMPLERS, "spacings", *SPACINGS]
-    assert all(len(line.split()) > 5 for line in lines if line.startswith(" "))
 
 
 def test_inspect_tells_what_a_model_is(tiny_model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -326,7 +346,8 @@ def test_help_waits_for_nothing_heavy(environment: dict[str, str]) -> None:
 
 def test_ctrl_c_leaves_no_partial_file(environment: dict[str, str], tiny_model: Path, tmp_path: Path) -> None:
     with start(environment, tmp_path, "a cat", "-m", str(tiny_model), "--steps", "400", "-o", "out/") as process:
-        assert process.stderr is not None and process.stderr.readline() == "step 100 of 400\n"
+        assert process.stderr is not None and process.stderr.readline() == "400 steps, 400 network calls, 800 samples a picture\n"
+        assert process.stderr.readline() == "step 100 of 400\n"
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     assert (process.returncode, out) == (130, "") and "Traceback" not in err

@@ -151,7 +151,7 @@ def test_diffusers_opens_the_networks(tmp_path: Path, name: str) -> None:
 
     scheduler = diffusers.DDIMScheduler.from_pretrained(tmp_path, subfolder="scheduler")
     assert scheduler.config.prediction_type == {"eps": "epsilon", "v": "v_prediction"}[spec.schedule.prediction]
-    assert scheduler.config.timestep_spacing == ("leading" if spec.spacing == "karras" else spec.spacing)
+    assert scheduler.config.timestep_spacing == ("linspace" if spec.spacing == "karras" else spec.spacing)
 
 
 @pytest.mark.parametrize(("name", "suffix"), [("sd1", ""), ("sd2", ""), ("words", ""), ("sdxl", ""), ("sdxl", "_2")])
