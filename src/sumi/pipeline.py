@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch import Tensor
 
+from sumi.diffusion.names import starts_bare
 from sumi.diffusion.noise_sources import source
 from sumi.diffusion.samplers.step import finish
 from sumi.errors import ModelWarning, RequestError
@@ -267,7 +268,8 @@ class _Run:
         )
         told = Told.repeat(self.told, count) if scripts is None else replace(self.reading, scripts=scripts).told(len(self.sigmas) - 1)
         latent = None if self.latent is None else self.latent.expand(count, -1, -1, -1)
-        steps = sample(model, told, guidance(request), request.sampler, self.sigmas, noise, latent=latent, **options(request))
+        bare = starts_bare(request.noise, request.sampler, request.spacing)
+        steps = sample(model, told, guidance(request), request.sampler, self.sigmas, noise, latent=latent, bare=bare, **options(request))
         for step in steps:
             yield Step(step.index + 1, self.encoded.plan.steps, images, step.sigma, step.x, step.denoised)
         latents = finish(step.x, step.sigma)

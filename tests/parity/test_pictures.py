@@ -326,6 +326,39 @@ def test_sd1(clip: Callable[..., Any]) -> None:
     assert_illustrates(ours, painted(pipeline, vae, latents=NOISE(0), **WORDED))
 
 
+SCHEDULERS: dict[str, tuple[type[Any], dict[str, Any], dict[str, Any]]] = {
+    "ddim": (diffusers.DDIMScheduler, {"set_alpha_to_one": False, "clip_sample": False}, {"spacing": "leading"}),
+    "ddim, eta 1": (
+        diffusers.DDIMScheduler,
+        {"set_alpha_to_one": False, "clip_sample": False},
+        {"sampler": "ddim", "spacing": "leading", "eta": 1.0},
+    ),
+    "plms": (diffusers.PNDMScheduler, {"skip_prk_steps": True}, {"spacing": "leading"}),
+    "euler": (diffusers.EulerDiscreteScheduler, {"timestep_spacing": "trailing"}, {"spacing": "trailing"}),
+    "euler_ancestral": (diffusers.EulerAncestralDiscreteScheduler, {"timestep_spacing": "leading"}, {"spacing": "leading"}),
+    "heun": (diffusers.HeunDiscreteScheduler, {"timestep_spacing": "linspace"}, {"spacing": "linspace"}),
+    "dpmpp_2m": (diffusers.DPMSolverMultistepScheduler, {"timestep_spacing": "trailing"}, {"spacing": "trailing"}),
+    "dpmpp_2m_sde": (
+        diffusers.DPMSolverMultistepScheduler,
+        {"timestep_spacing": "trailing", "algorithm_type": "sde-dpmsolver++"},
+        {"spacing": "trailing"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_seed_is_the_same_picture_in_diffusers(clip: Callable[..., Any], name: str) -> None:
+    """From words and a generator to pixels, nothing being handed over but the seed."""
+    kind, config, fields = SCHEDULERS[name]
+    unet, vae, encoder = crossed(CROSS), kl(), text()
+    made = kind(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, **config)
+    pipeline = diffusers.StableDiffusionPipeline(vae, encoder, clip(), unet, made, **UNCHECKED)
+    ours = model(unet, vae, [our_text_encoder(encoder, tokenizer())], [tokenizer()], made=ddim())
+    arguments = WORDED | ({"eta": 1.0} if "eta" in fields else {})
+    theirs = painted(pipeline, vae, generator=torch.Generator().manual_seed(SEED), **arguments)
+    assert_illustrates(ours, theirs, **{"noise": "torch", "sampler": name, "eta": None} | fields)
+
+
 def test_sd2(clip: Callable[..., Any]) -> None:
     """v, linear projections, padding by 0, and a sampler of second order."""
     kind = diffusers.DPMSolverMultistepScheduler

@@ -234,6 +234,16 @@ def also_known_as(sampler: str) -> list[str]:
     return list(dict.fromkeys([*labels, *(name for name in comfy if name not in told), *kinds]))
 
 
+def starts_bare(noise: str, sampler: str, spacing: str | None) -> bool:
+    """Whether the program whose noise it is (`sumi.diffusion.noise_sources`) starts from sigma * noise.
+
+    That is the state of data without variance; all other starts are sqrt(1 + sigma^2) * noise, as `samplers.step.start` makes it.
+    """
+    if noise.startswith("a1111"):
+        return sampler not in A1111_VARIANCE
+    return noise == "torch" and sampler in DIFFUSERS_BARE and spacing != "leading"
+
+
 def _a1111_row(sampler: str, options: Options) -> A1111Row | None:
     """The row that says most of the options; of several the first."""
     rows = [row for row in A1111 if row.sampler == sampler]
@@ -244,6 +254,10 @@ def _default(row: DiffusersRow) -> Named:
     return Named(row.sampler, options={**row.options, **dict(row.numbers.values())})
 
 
+A1111_VARIANCE = ("ddpm", "ddim", "plms", "unipc")
+"""Samplers that A1111 has from elsewhere than k-diffusion; it has no ddpm."""
+DIFFUSERS_BARE = ("euler", "euler_ancestral", "heun", "lms", "dpm2", "dpm2_ancestral", "dpmpp_sde")
+"""Samplers that diffusers has from k-diffusion; with "leading" it starts them as all others."""
 OURS = frozenset([row.sampler for row in (*A1111, *DIFFUSERS)] + [named.sampler for named in COMFY.values()])
 FURTHER_SPACINGS = ("leading", "trailing", "lcm", "align_your_steps_xl")
 """Spacings that the tables of names do not have: diffusers' words, and those that no other program names."""

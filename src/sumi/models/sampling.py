@@ -144,9 +144,13 @@ def sample(
     noise: NoiseAt,
     *,
     latent: Float[Tensor, "B C h w"] | None = None,
+    bare: bool = False,
     **options: int | float,
 ) -> Iterator[Step]:
-    """The steps of a sampler, from pure noise or from a noised `latent`; `told` has an entry for each step."""
+    """The steps of a sampler, from pure noise or from a noised `latent`; `told` has an entry for each step.
+
+    `bare`: pure noise is sigma * noise, as some programs have it, without the variance of data.
+    """
     unet = model.unet
     denoise = _guided(
         told,
@@ -157,7 +161,7 @@ def sample(
         skipped=model.denoiser(skipped(unet)) if guidance.skip else None,
         attention=(lambda see: model.denoiser(attending(unet, see))) if guidance.sag else None,
     )
-    first = start(noise(0), sigmas[0]) if latent is None else latent + sigmas[0] * noise(0)
+    first = start(noise(0), sigmas[0]) if latent is None and not bare else (0.0 if latent is None else latent) + sigmas[0] * noise(0)
     return SAMPLERS[sampler].function(denoise, first, sigmas, noise, **options)
 
 
