@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import sumi.train.run as run
-from sumi.config import AutoencoderConfig, TextConfig
+from sumi.config import AutoencoderConfig, TextConfig, UNetConfig
 from sumi.errors import RecipeError, SumiError
 from sumi.nets.autoencoder import Autoencoder
 from sumi.nets.clip import TextEncoder, VisionEncoder
@@ -201,6 +201,8 @@ def test_the_recipes_of_the_repository_are_understood(path: Path, monkeypatch: p
         monkeypatch.setattr(run, name, Told)
     with torch.device("meta"):
         untrained = Autoencoder(first)
+        started = UNet(run._build(UNetConfig, run._read(path.with_name("shapes.toml"))["unet"], ""))
+    monkeypatch.setattr(run, "read_unet", lambda _: started)
     monkeypatch.setattr(run, "read_autoencoder", lambda _: untrained)
     monkeypatch.setattr(run, "read_text_encoder", lambda _: SimpleNamespace(config=text))
     monkeypatch.setattr(run.Tokenizer, "from_folder", lambda _: words)
