@@ -64,6 +64,14 @@ def test_a_sampler_that_takes_no_eta_is_given_none(tiny: LatentDiffusion) -> Non
     assert resolve(Request(sampler="euler_ancestral"), tiny.spec).eta == 1
 
 
+def test_options_are_the_models_unless_another_sampler_is_asked_for(tiny: LatentDiffusion) -> None:
+    spec = dataclasses.replace(tiny.spec, sampler="unipc", options=(("order", 3.0),))
+    assert resolve(Request(), spec).options == {"order": 3.0, "bh": 2.0, "corrector": 1.0}
+    assert resolve(Request(options={"order": 1}), spec).options == {"order": 1.0, "bh": 2.0, "corrector": 1.0}
+    assert resolve(Request(sampler="deis"), spec).options == {"order": 3.0}
+    assert resolve(Request(sampler="DPM++ 2M SDE Heun"), spec).options == {"heun": 1.0, "s_noise": 1.0}
+
+
 def test_a_seed_that_is_left_open_is_drawn_anew_each_time(tiny: LatentDiffusion) -> None:
     assert len({resolve(Request(), tiny.spec).seed for _ in range(8)}) == 8
 

@@ -213,6 +213,8 @@ class ModelSpec:
     steps: int = 50
     guidance: float = 7.5
     sampler: str = "ddim"
+    options: tuple[tuple[str, float], ...] = ()
+    """Of the sampler, by name, where they are not its own."""
     spacing: str = "leading"
 
     @property

@@ -137,11 +137,8 @@ def _named(request: Request, spec: ModelSpec) -> Request:
     named_spacing = find_spacing(request.spacing) if request.spacing is not None else None
     if request.spacing is not None and named_spacing is None:
         raise _unknown("spacing", request.spacing, SPACINGS)
-    name = asked.sampler if asked else spec.sampler
-    sampler, given = (
-        SAMPLERS[name],
-        {option: float(value) for option, value in {**(asked.options if asked else {}), **(request.options or {})}.items()},
-    )
+    name, usual = (asked.sampler, asked.options) if asked else (spec.sampler, dict(spec.options))
+    sampler, given = SAMPLERS[name], {option: float(value) for option, value in {**usual, **(request.options or {})}.items()}
     _takes(name, sampler, given, request.eta)
     defaults = {option: value for option, value in sampler.options.items() if math.isfinite(value)}
     filled = {**defaults, **given}

@@ -719,7 +719,7 @@ def test_noise_levels_are_those_of_the_scheduler(kind: str, zero: bool, spacing:
     )
     made.save_pretrained(tmp_path)
     found = json.loads((tmp_path / "scheduler_config.json").read_text())
-    config, (_, named) = schedulers.schedule_config(found), schedulers.sampler_and_spacing(found)
+    config, (_, named) = schedulers.schedule_config(found), schedulers.asked(found)[:2]
     made.set_timesteps(STEPS)
     if kind == "DDIM":
         theirs = ((1 - made.alphas_cumprod) / made.alphas_cumprod).sqrt()[made.timesteps]

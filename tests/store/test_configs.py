@@ -25,7 +25,7 @@ from sumi.store.configs import (
     unet_config,
     unet_json,
 )
-from sumi.store.schedulers import DISTILLED, FLAGS, TIMES, UNFLAGGED, named, sampler_and_spacing, schedule_config, schedule_json
+from sumi.store.schedulers import DISTILLED, FLAGS, TIMES, UNFLAGGED, asked, named, schedule_config, schedule_json
 
 # As they stand in the published folders, without the fields that say nothing.
 PUBLISHED_UNETS: dict[str, tuple[dict[str, Any], UNetConfig]] = {
@@ -197,6 +197,7 @@ def test_every_field_of_a_spec_comes_back() -> None:
         7,
         1.5,
         "heun",
+        (("s_churn", 0.5),),
         "karras",
     )
     assert all(getattr(spec, field.name) != getattr(ModelSpec("sd15"), field.name) for field in fields(spec))
@@ -210,13 +211,13 @@ def test_schedulers_by_their_own_defaults() -> None:
     betas = {"beta_end": 0.012, "beta_schedule": "scaled_linear", "beta_start": 0.00085}
     pndm = betas | {"_class_name": "PNDMScheduler", "clip_sample": False, "steps_offset": 1}
     assert schedule_config(pndm | {"num_train_timesteps": 1000, "skip_prk_steps": True}) == SD15.schedule
-    assert sampler_and_spacing(pndm) == ("plms", "leading")
+    assert asked(pndm)[:2] == ("plms", "leading")
     euler = pndm | {"_class_name": "EulerDiscreteScheduler", "interpolation_type": "linear", "set_alpha_to_one": False}
     assert schedule_config(euler) == SDXL.schedule
-    assert sampler_and_spacing(euler) == ("euler", "linspace")
-    assert sampler_and_spacing(euler | {"timestep_spacing": "leading"}) == ("euler", "leading")
+    assert asked(euler)[:2] == ("euler", "linspace")
+    assert asked(euler | {"timestep_spacing": "leading"})[:2] == ("euler", "leading")
     solver = {"_class_name": "DPMSolverMultistepScheduler", "use_karras_sigmas": True}
-    assert sampler_and_spacing(solver) == ("dpmpp_2m", "karras")
+    assert asked(solver)[:2] == ("dpmpp_2m", "karras")
     bare = ScheduleConfig("linear", 0.0001, 0.02, final_sigma_zero=True, steps_offset=0)
     assert schedule_config({"_class_name": "DDIMScheduler"}) == bare
     assert not schedule_config(solver | {"final_sigmas_type": "sigma_min"}).final_sigma_zero
@@ -250,12 +251,14 @@ def test_what_diffusers_loads_is_the_sampler_that_was_written(sampler: str, opti
 
 @pytest.mark.parametrize(("spacing", "theirs"), [("ddim_uniform", "leading"), ("sgm_uniform", "trailing"), ("kl_optimal", "linspace")])
 def test_a_spacing_that_diffusers_does_not_have_is_written_as_the_nearest(spacing: str, theirs: str) -> None:
-    assert sampler_and_spacing(schedule_json(SD15.schedule, spacing, "euler")) == ("euler", theirs)
+    assert asked(schedule_json(SD15.schedule, spacing, "euler"))[:2] == ("euler", theirs)
 
 
 def test_a_sampler_that_diffusers_does_not_have_is_written_as_ddim() -> None:
     assert schedule_json(SD15.schedule, "trailing", "er_sde")["_class_name"] == "DDIMScheduler"
-    assert sampler_and_spacing({"_class_name": "SomeNewScheduler"}) == ("ddim", "linspace")
+    assert asked({"_class_name": "SomeNewScheduler"}) == ("ddim", "linspace", ())
+    third = {"_class_name": "UniPCMultistepScheduler", "solver_order": 3, "solver_type": "bh1"}
+    assert asked(third) == ("unipc", "linspace", (("bh", 1.0), ("order", 3.0)))
 
 
 @pytest.mark.parametrize("order", ["2", 2.5, None, True, [3]])

@@ -311,8 +311,13 @@ def amended(derived: Any, table: Json) -> Any:
     values: Json = {}
     for name, value in table.items():
         old = getattr(derived, name)
-        values[name] = amended(old, value) if is_dataclass(old) else tuple(value) if isinstance(value, list) else value
+        values[name] = amended(old, value) if is_dataclass(old) else _tuples(value)
     return sound(replace(derived, **values))
+
+
+def _tuples(value: Any) -> Any:
+    """What JSON has lists for."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def whole_json(config: Any) -> Any:
@@ -388,8 +393,11 @@ def _fits(value: object, kind: Any) -> bool:
     if get_origin(kind) is Literal:
         return value in get_args(kind)
     if get_origin(kind) is tuple:
+        if not isinstance(value, tuple):
+            return False
         first, *rest = get_args(kind)
-        return isinstance(value, tuple) and (rest == [...] or len(value) == 1 + len(rest)) and all(_fits(v, first) for v in value)
+        kinds = [first] * len(value) if rest == [...] else [first, *rest]
+        return len(value) == len(kinds) and all(map(_fits, value, kinds))
     if kind is float:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return type(value) is kind

@@ -110,7 +110,10 @@ def write_model(
             table.pop(STATISTICS, None)
         if model.leftover:
             write(folder / LEFTOVER, model.leftover)
-        write_json(folder / "scheduler" / "scheduler_config.json", schedulers.schedule_json(spec.schedule, spec.spacing, spec.sampler))
+        write_json(
+            folder / "scheduler" / "scheduler_config.json",
+            schedulers.schedule_json(spec.schedule, spec.spacing, spec.sampler, dict(spec.options)),
+        )
         for name, noising in (("low_res_scheduler", LOW_RES_SCHEDULER), ("image_noising_scheduler", NOISING_SCHEDULER)):
             if name in table:
                 write_json(folder / name / "scheduler_config.json", noising)
@@ -228,7 +231,7 @@ def _published(path: Path, table: Json) -> tuple[ModelSpec, tuple[Words, ...]]:
     autoencoder = _autoencoder(path, table, unet)
     side = read_json(where).get("sample_size")
     sides = side if isinstance(side, list) else [64 if side is None else side] * 2
-    sampler, spacing = schedulers.sampler_and_spacing(scheduler)
+    sampler, spacing, options = schedulers.asked(scheduler)
     schedule = understood(scheduler_file, lambda: schedulers.schedule_config(scheduler))
     kind = str(table.get("_class_name"))
     spec = ModelSpec(
@@ -244,6 +247,7 @@ def _published(path: Path, table: Json) -> tuple[ModelSpec, tuple[Words, ...]]:
         schedule=replace(schedule, steps_offset=1) if kind in layout.OFFSET_ONE else schedule,
         size=understood(where, lambda: (sides[0] * autoencoder.factor, sides[1] * autoencoder.factor)),
         sampler=sampler,
+        options=options,
         spacing=spacing,
     )
     return understood(where, lambda: configs.amended(spec, _usual(spec))), tuple(tokenizers)

@@ -1,4 +1,4 @@
-"""The forward process and the sampler as diffusers' scheduler_config.json: JSON <-> `ScheduleConfig`, sampler and spacing.
+"""The forward process and the sampler as diffusers' scheduler_config.json: JSON <-> `ScheduleConfig`, sampler, options and spacing.
 
 Which class is which sampler is in `sumi.diffusion.names`.
 """
@@ -102,11 +102,12 @@ def named(json: Json) -> Named:
     return Named(row.sampler, next((ours for ours, flag in FLAGS.items() if json.get(flag)), asked), options)
 
 
-def sampler_and_spacing(json: Json) -> tuple[str, str]:
-    """The same, without the options."""
+def asked(json: Json) -> tuple[str, str, tuple[tuple[str, float], ...]]:
+    """The same, as a `ModelSpec` has it: sampler, spacing, and the options that are not the sampler's own."""
     found = named(json)
     assert found.spacing is not None
-    return found.sampler, found.spacing
+    defaults = SAMPLERS[found.sampler].options
+    return found.sampler, found.spacing, tuple((name, float(value)) for name, value in found.options.items() if value != defaults[name])
 
 
 def _row(sampler: str, options: Mapping[str, float]) -> DiffusersRow:
