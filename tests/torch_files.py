@@ -5,7 +5,7 @@ import struct
 import tarfile
 import zipfile
 
-from sumi.store.archives import MAGIC
+from sumi.store.pickled.archives import MAGIC
 
 
 def text(word: str) -> bytes:

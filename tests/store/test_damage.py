@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from sumi.errors import CheckpointError
-from sumi.store import pickles
-from sumi.store.archives import answer
 from sumi.store.checkpoint import load, save
-from sumi.store.inert import Refused
-from sumi.store.members import Source
+from sumi.store.pickled import reader
+from sumi.store.pickled.archives import answer
+from sumi.store.pickled.inert import Refused
+from sumi.store.pickled.members import Source
 from torch_files import TENSOR, in_tar, name, text, whole, zipped
 
 FAST, FULL = 1500, 10_000
@@ -158,11 +158,11 @@ def outcome(action: Callable[[], dict[str, Tensor]]) -> bool:
 
 
 def in_this_process(data: bytes) -> dict[str, Tensor]:
-    """What `pickles.read` does, but for the process apart."""
-    contents = pickles._checked(json.loads(answer(Source(io.BytesIO(data)))), len(data))
+    """What `reader.read` does, but for the process apart."""
+    contents = reader._checked(json.loads(answer(Source(io.BytesIO(data)))), len(data))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return pickles._mapped(Path("file"), bytearray(data), contents)
+        return reader._mapped(Path("file"), bytearray(data), contents)
 
 
 # ------------------------------------------------------------------------------------------------------- damaging
@@ -206,7 +206,7 @@ def test_damaged_pickles_in_the_process_apart(tmp_path: Path) -> None:
                 found += [(name, tensor.tolist()) for name, tensor in action().items()]
             except (CheckpointError, Refused) as error:
                 found.append(str(error).removeprefix(f"{path} "))
-        assert str(there) == str(here) or not pickles.is_pickle(path)
+        assert str(there) == str(here) or not reader.is_pickle(path)
 
 
 BOMBS = {

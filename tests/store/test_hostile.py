@@ -18,10 +18,10 @@ import pytest
 import torch
 
 from sumi.errors import CheckpointError
-from sumi.store.archives import MAGIC, examine
 from sumi.store.checkpoint import load
-from sumi.store.inert import Refused
-from sumi.store.members import Source
+from sumi.store.pickled.archives import MAGIC, examine
+from sumi.store.pickled.inert import Refused
+from sumi.store.pickled.members import Source
 from torch_files import NUMBERS, TENSOR, beside, call, in_sequence, in_tar, name, short, tarred, text, value, whole, zipped
 
 # ------------------------------------------------------------------------------------------------------- watching

@@ -23,9 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from sumi.errors import CheckpointError
-from sumi.store import checkpoint, pickles
-from sumi.store.inert import Refused
-from sumi.store.pickles import describe, is_pickle, read, values
+from sumi.store import checkpoint
+from sumi.store.pickled import reader
+from sumi.store.pickled.inert import Refused
+from sumi.store.pickled.reader import describe, is_pickle, read, values
 
 SOURCE = Path(__file__).parents[2] / "src" / "sumi"
 
@@ -298,7 +299,7 @@ def test_nothing_in_the_package_unpickles() -> None:
 
 def apart(code: str) -> subprocess.CompletedProcess[str]:
     """Runs code where the reader runs, after its beginning."""
-    start = pickles.START.replace("import main\nmain()", f"import _confine\n{code}")
+    start = reader.START.replace("import main\nmain()", f"import _confine\n{code}")
     command = [sys.executable, "-I", "-S", "-B", "-c", start, str(SOURCE)]
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
 
@@ -340,9 +341,9 @@ def test_it_has_little_memory() -> None:
 def test_whatever_becomes_of_it_is_one_line(tmp_path: Path, does: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "model.ckpt"
     save({"a": torch.ones(1)}, path, True)
-    monkeypatch.setattr(pickles, "START", does)
-    monkeypatch.setattr(pickles, "PATIENCE", 0.5)
-    monkeypatch.setattr(pickles, "MAX_ANSWER", 1000)
+    monkeypatch.setattr(reader, "START", does)
+    monkeypatch.setattr(reader, "PATIENCE", 0.5)
+    monkeypatch.setattr(reader, "MAX_ANSWER", 1000)
     with pytest.raises(CheckpointError, match="the process that looks into it failed") as caught:
         read(path)
     assert str(caught.value).startswith(str(path))
@@ -388,13 +389,13 @@ ANSWER = {"storages": [[0, 8]], "tensors": [["a", "float32", [2], [1], 0, 0]], "
     ],
 )
 def test_its_answer_is_not_believed(change: dict[str, object], error: type[Exception]) -> None:
-    assert pickles._checked(ANSWER, 100).tensors[0].shape == (2,)
+    assert reader._checked(ANSWER, 100).tensors[0].shape == (2,)
     with pytest.raises(error):
-        pickles._checked({**({} if "refused" in change else ANSWER), **change}, 100)
+        reader._checked({**({} if "refused" in change else ANSWER), **change}, 100)
 
 
 def test_an_answer_is_mapped_where_it_says(tmp_path: Path) -> None:
     """Numbers that begin anywhere, on a buffer without a file."""
     buffer = bytearray(struct.pack("<x4f", 1, 2, 3, 4))
-    contents = pickles._checked({**ANSWER, "storages": [[1, 16]], "tensors": [["a", "float32", [2, 2], [1, 2], 0, 0]]}, len(buffer))
-    assert pickles._mapped(tmp_path, buffer, contents)["a"].tolist() == [[1, 3], [2, 4]]
+    contents = reader._checked({**ANSWER, "storages": [[1, 16]], "tensors": [["a", "float32", [2, 2], [1, 2], 0, 0]]}, len(buffer))
+    assert reader._mapped(tmp_path, buffer, contents)["a"].tolist() == [[1, 3], [2, 4]]

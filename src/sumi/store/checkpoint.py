@@ -1,7 +1,7 @@
 """Weights in files: read safely, written whole or not at all.
 
 What is written is safetensors, which holds numbers and nothing that runs. What is read may also be a PyTorch checkpoint:
-`pickles` takes the numbers out of it and leaves the program in it alone.
+`pickled.reader` takes the numbers out of it and leaves the program in it alone.
 """
 
 import json
@@ -21,8 +21,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sumi.errors import CheckpointError, OutputError
-from sumi.store import pickles
-from sumi.store.pickles import Form
+from sumi.store.pickled import reader
+from sumi.store.pickled.reader import Form
 
 # Far above any model of the family (SDXL in training: 10,000 tensors, 1 MB); a file that says more is made to waste time.
 MAX_TENSORS = 20_000
@@ -58,12 +58,12 @@ def load(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file or of a PyTorch checkpoint, which is told by what is in it.
 
     They are mapped from disk: pages are read when they are used, writes do not reach the file. Those of a PyTorch checkpoint
-    are called by their paths, as in `pickles.read`.
+    are called by their paths, as in `reader.read`.
 
     CheckpointError, in one line with the file's name, if it is missing, cut short, damaged or something else.
     """
-    if pickles.is_pickle(path):
-        return pickles.read(path)[0]
+    if reader.is_pickle(path):
+        return reader.read(path)[0]
     names = _header(path).forms
     try:
         with safe_open(path, framework="pt") as file:
@@ -74,13 +74,13 @@ def load(path: Path) -> dict[str, Tensor]:
 
 def describe(path: Path) -> dict[str, Form]:
     """What `load` would give, without reading any numbers: the kind ("float32", "bfloat16", ...) and the shape of each tensor."""
-    return pickles.describe(path) if pickles.is_pickle(path) else _header(path).forms
+    return reader.describe(path) if reader.is_pickle(path) else _header(path).forms
 
 
 def metadata(path: Path) -> dict[str, str]:
     """The text that was saved beside the tensors; of a PyTorch checkpoint, the numbers and short texts at its top."""
-    if pickles.is_pickle(path):
-        return {name: str(value) for name, value in pickles.values(path).items()}
+    if reader.is_pickle(path):
+        return {name: str(value) for name, value in reader.values(path).items()}
     return _header(path).metadata
 
 

@@ -12,12 +12,13 @@ from typing import Any
 from sumi.config import AutoencoderConfig, ModelSpec, Prediction
 from sumi.errors import CheckpointError
 from sumi.models.zoo import ZOO
-from sumi.store import detect, dialects, pickles, single
+from sumi.store import detect, dialects, single
 from sumi.store.anything import readable
 from sumi.store.find import find
 from sumi.store.folder import read_model
 from sumi.store.layout import pipeline
-from sumi.store.pickles import Form
+from sumi.store.pickled import reader
+from sumi.store.pickled.reader import Form
 
 BASES = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "Stable Diffusion XL", 1280: "Stable Diffusion XL's refiner"}
 """By the width of the context that cross-attention reads."""
@@ -72,7 +73,7 @@ def _file(path: Path, prediction: Prediction | None) -> Report:
         "path": str(path),
         "kind": kind,
         "layout": "single file",
-        "format": "pickle" if pickles.is_pickle(path) else "safetensors",
+        "format": "pickle" if reader.is_pickle(path) else "safetensors",
         "bytes": path.stat().st_size,
         **_totals(forms.values()),
         "metadata": {key: value for key, value in sorted(says.items()) if key != "yaml"},

@@ -13,9 +13,10 @@ from sumi.config import BertConfig, ModelSpec, Prediction, TextConfig
 from sumi.errors import CheckpointError, OutputError
 from sumi.models.embedders import takes_image_embedding
 from sumi.models.zoo import ZOO
-from sumi.store import checkpoint, configs, detect, dialects, pickles, tables
+from sumi.store import checkpoint, configs, detect, dialects, tables
 from sumi.store.model import STATISTICS, Model, Words, check
-from sumi.store.pickles import Form
+from sumi.store.pickled import reader
+from sumi.store.pickled.reader import Form
 from sumi.store.vocabulary import bert_tokenizer, clip_tokenizer
 from sumi.store.writer import Say, write
 from sumi.text.bpe import Tokenizer, vocabulary
@@ -35,7 +36,7 @@ UNSCALED = 1024
 def describe(path: Path) -> tuple[dict[str, Form], dict[str, object]]:
     """Kind and shape of each tensor of a file, and what the file and the .yaml beside it say; no numbers are read."""
     forms = checkpoint.describe(path)
-    says: dict[str, object] = dict(pickles.values(path) if pickles.is_pickle(path) else checkpoint.metadata(path))
+    says: dict[str, object] = dict(reader.values(path) if reader.is_pickle(path) else checkpoint.metadata(path))
     yaml = path.with_suffix(".yaml")
     if yaml.is_file() and yaml.stat().st_size < 1 << 20:
         says["yaml"] = yaml.read_text(encoding="utf-8", errors="replace")

@@ -13,9 +13,9 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
-from sumi.store.inert import INERT_THING, STORAGES, Name, Refused, Storage, View, damaged, shown, sizes, whole
-from sumi.store.members import MAX_NAME, Source, tar_header, tar_members, zip_content, zip_members
-from sumi.store.opcodes import MAX_PICKLE, Machine
+from sumi.store.pickled.inert import INERT_THING, STORAGES, Name, Refused, Storage, View, damaged, shown, sizes, whole
+from sumi.store.pickled.members import MAX_NAME, Source, tar_header, tar_members, zip_content, zip_members
+from sumi.store.pickled.opcodes import MAX_PICKLE, Machine
 
 MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 MAX_TENSORS = 20_000

@@ -11,7 +11,7 @@ import re
 import struct
 from collections.abc import Callable
 
-from sumi.store.inert import CALLS, INERT_THING, KINDS, STORAGES, Name, Number, Parameters, View, damaged, hostile, known, too_much
+from sumi.store.pickled.inert import CALLS, INERT_THING, KINDS, STORAGES, Name, Number, Parameters, View, damaged, hostile, known, too_much
 
 # Far above any checkpoint with its optimizer (SDXL: 400,000 opcodes, 2 MB); a pickle that says more is made to waste time.
 MAX_OPCODES = 1_000_000

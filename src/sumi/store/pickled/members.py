@@ -10,8 +10,8 @@ import struct
 import zlib
 from typing import BinaryIO
 
-from sumi.store.inert import Refused, damaged, shown, too_much
-from sumi.store.opcodes import MAX_PICKLE
+from sumi.store.pickled.inert import Refused, damaged, shown, too_much
+from sumi.store.pickled.opcodes import MAX_PICKLE
 
 MAX_MEMBERS = 50_000
 MAX_DIRECTORY = 1 << 25

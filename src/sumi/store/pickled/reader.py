@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from sumi.errors import CheckpointError
-from sumi.store.archives import MAX_ANSWER, kind
-from sumi.store.inert import ITEM_SIZES, Refused, damaged, shown
-from sumi.store.members import Source
+from sumi.store.pickled.archives import MAX_ANSWER, kind
+from sumi.store.pickled.inert import ITEM_SIZES, Refused, damaged, shown
+from sumi.store.pickled.members import Source
 
 # The process knows the folder of this package, whose __init__ it must not run: that would take seconds and import torch.
 START = """
@@ -31,7 +31,7 @@ import sys
 package = type(sys)("sumi")
 package.__path__ = [sys.argv[1]]
 sys.modules["sumi"] = package
-from sumi.store.archives import main
+from sumi.store.pickled.archives import main
 main()
 """
 PATIENCE = 120
@@ -122,7 +122,7 @@ def _examined(path: Path) -> Iterator[tuple[BinaryIO, _Contents]]:
 
 def _ask(file: BinaryIO) -> bytes:
     """The answer of the process that looks into the file; empty, or not JSON, if it came to an end before."""
-    command = [sys.executable, "-I", "-S", "-B", "-c", START, str(Path(__file__).parents[1])]
+    command = [sys.executable, "-I", "-S", "-B", "-c", START, str(Path(__file__).parents[2])]
     with subprocess.Popen(command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         clock = threading.Timer(PATIENCE, process.kill)
         clock.start()
