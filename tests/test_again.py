@@ -105,7 +105,7 @@ def test_another_model_is_told(tiny: LatentDiffusion) -> None:
     record = generate(tiny, CAT)[0].record
     with pytest.warns(ModelWarning, match="other weights than tiny"):
         again(tiny, dataclasses.replace(record, digest="0123456789ab"))
-    with pytest.warns(ModelWarning, match="other precision than tiny"):
+    with pytest.warns(ModelWarning, match="another precision than tiny"):
         again(tiny, dataclasses.replace(record, precision="float16"))
 
 
@@ -119,6 +119,42 @@ def test_a_digest_tells_weights_apart(tiny: LatentDiffusion) -> None:
 
 
 # From a picture
+
+
+def test_another_number_is_made_alone(tiny: LatentDiffusion) -> None:
+    picture = generate(tiny, CAT, count=3)[1]
+    fifth = again(tiny, picture.record, first=4)
+    assert fifth.request == replace(picture.request, first=4) and fifth.record.together == (4, 1)
+
+
+def test_where_there_is_no_room_for_all_of_them_fewer_are_computed(tiny: LatentDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = generate(tiny, CAT, count=3)[2]
+    monkeypatch.setattr(pipeline, "batch_size", lambda *_: 2)
+    repeated = again(tiny, picture.record)
+    assert repeated.record.together == (2, 1) and torch.allclose(repeated.latent, picture.latent, atol=1e-4)
+
+
+def test_memory_that_is_not_there_is_one_line(tiny: LatentDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> torch.Tensor:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr(Autoencoder, "decode", full)
+    with pytest.raises(RequestError, match="there is not enough memory for that: ask for smaller, fewer pictures"):
+        generate(tiny, CAT, count=2)
+
+
+def test_a_changed_method_of_guidance_takes_its_own_scale(tiny: LatentDiffusion) -> None:
+    request = resolve(CAT, tiny.spec)
+    assert resolve(changed(request, guidance_method="cfg++"), tiny.spec).guidance == 0.6
+    assert resolve(changed(resolve(replace(CAT, guidance_method="cfg++"), tiny.spec), guidance_method="apg"), tiny.spec).guidance == 3
+    assert resolve(changed(request, sampler="DPM++ 2M Karras"), tiny.spec).spacing == "karras"
+
+
+@pytest.mark.parametrize("mode", ["I;16", "P", "1", "LA"])
+def test_a_picture_of_any_kind_is_seen_as_it_is(mode: str) -> None:
+    grey = Image.fromarray(np.full((8, 8), 40000, np.uint16)) if mode == "I;16" else Image.new("L", (8, 8), 156).convert(mode)
+    pixels = np.asarray(sumi.store.images.fitted(grey, (8, 8)))
+    assert pixels.shape == (8, 8, 3) and (mode == "1" or abs(pixels.astype(int) - 156).max() <= 1)
 
 
 @pytest.fixture
@@ -230,7 +266,7 @@ def test_again_on_the_command_line(
     assert main(["again", "sumi-3-1.png", "--steps", "2", "--sampler", "heun"]) == 0
     captured = capsys.readouterr()
     assert captured.out.splitlines() == ["sumi-3-0.png", "sumi-3-1.png", "same.png", "sumi-3-1-2.png"]
-    assert captured.err.startswith("2 steps, 3 network calls, 6 samples a picture\n")
+    assert captured.err.startswith("2 steps, 3 network calls a batch, 6 samples a picture\n")
     assert Path("same.png").read_bytes() == Path("sumi-3-1.png").read_bytes()
 
 

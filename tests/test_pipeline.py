@@ -84,13 +84,37 @@ def test_a_seed_that_is_left_open_is_drawn_anew_each_time(tiny: LatentDiffusion)
         ({"sampler": "heun", "eta": 0.5}, "heun takes no eta: leave it out, or use ddim, euler_ancestral, "),
         ({"steps": 1001}, "steps must be at most the 1000 of this model's training; got 1001"),
         ({"width": 30}, "width must be a multiple of 4 with this model: use 28 or 32; got 30"),
+        ({"first": 2**32 - 1, "count": 2}, "pictures are numbered up to 4294967295"),
+        ({"seed": 2**64 - 1, "first": 3, "noise": "a1111-cpu"}, "noise a1111-cpu counts the seed up for each picture"),
+        ({"first": 5000, "noise": "torch"}, "drawn for all pictures at once, at most 4096; got 5001"),
+        ({"guidance": 1.0, "negative": "a tree"}, "negative changes nothing at guidance 1"),
+        ({"guidance": 1.0, "guidance_rescale": 0.5}, "guidance_rescale changes nothing at guidance 1"),
+        ({"guidance": 7.5, "guidance_method": "cfg++"}, "guidance of cfg.. must be from 0 to 1"),
+        ({"guidance_interval": (3.0, 1.0)}, "a guidance interval must be two noise levels, the lower one first"),
+        ({"mimic": 2.0}, "mimic without threshold changes nothing"),
+        ({"variation_seed": 2}, "variation_seed without variation changes nothing"),
+        ({"sampler": "DPM++ 2M Karras", "spacing": "trailing"}, "says the spacing karras"),
+        ({"eta": 0.5, "options": {"eta": 0.7}, "sampler": "ddim"}, "eta is given twice"),
+        ({"options": {"heun": 7}, "sampler": "dpmpp_2m_sde"}, "heun must be 0 or 1; got 7: see `sumi samplers`"),
+        ({"options": {"times": 1e6}, "sampler": "restart"}, "must come to 10000 steps or fewer"),
+        ({"options": {"order": 3}}, "sampler ddim has no option 'order': it takes eta"),
+        ({"sigmas": (3.0,)}, "sigmas must be at least two"),
+        ({"sigmas": (3.0, 1.0), "steps": 4}, "2 sigmas are 1 steps, and 4 were asked for"),
+        ({"sigmas": (3.0, 1.0), "spacing": "karras"}, "sigmas take the place of the spacing"),
+        ({"sigmas": (3.0, 1.0), "image": "x.png", "strength": 0.5}, "sigmas say where to start from the image"),
+        ({"image": "x\n.png"}, "image must be a path without control characters"),
+        ({"image": "x.png", "strength": 0.1}, "less than one step"),
+        ({"image": "x.png", "strength": 1e-9, "exact": True}, "strength 1e-09 leaves no room for exactly 4 steps"),
+        ({"image": "x.png", "strength": 0.003, "exact": True}, "at most the 1000 of this model's training; got 4 of 1334"),
+        ({"image": "x" * 300}, "File name too long: check the path"),
+        ({"exact": True}, "exact without an image means nothing"),
+        ({"strength": 0.5}, "strength without an image means nothing"),
+        ({"clip_skip": 3}, "clip skip must be from 1 to 2, the layers of this model's text encoder; got 3"),
         ({"height": 3}, "height must be a multiple of 4 with this model: use 4; got 3"),
     ],
 )
 def test_what_the_model_cannot_serve_is_refused(tiny: LatentDiffusion, fields: dict[str, Any], message: str) -> None:
-    with pytest.raises(RequestError, match=message):
-        resolve(Request(**fields), tiny.spec)
-    with pytest.raises(RequestError, match=message):
+    with pytest.raises(SumiError, match=message):
         generate(tiny, prompt="a cat", **fields)
 
 

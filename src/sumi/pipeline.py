@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch import Tensor
 
-from sumi.diffusion.names import starts_bare
+from sumi.diffusion.names import find, starts_bare
 from sumi.diffusion.noise_sources import source
 from sumi.diffusion.samplers.step import finish
 from sumi.errors import ModelWarning, RequestError
@@ -131,19 +132,22 @@ def again(model: LatentDiffusion, picture: Record | str | Path, **changes: Any) 
 def repeat(model: LatentDiffusion, record: Record, **changes: Any) -> Iterator[Event]:
     """Makes the picture of a record again, with some fields of its request changed: the events of `stream`.
 
-    Pictures that were computed with it are computed again: alone, its last bits could differ. ModelWarning if the record is of
-    other weights, or of another precision.
+    Pictures that were computed with it are computed again, as long as there is memory for as many: alone, its last bits could differ, and
+    those of `illustrate`, which shared a batch with other prompts, may. ModelWarning if the record is of other weights, of another
+    precision or of another device.
     """
     request = changed(record.request, **changes)
-    first, count = record.together or (request.first, 1)
+    alone = changes.keys() & {"first", "count"} or record.together is None
+    first, count = (request.first, request.count) if alone or record.together is None else record.together
     run = _Run.of(model, replace(request, first=first, count=count))
-    for name, kind in (("digest", "weights"), ("precision", "precision")):
+    for name, kind in (("digest", "other weights"), ("precision", "another precision"), ("device", "another device")):
         if getattr(record, name) not in ("", getattr(run.circumstances, name)):
-            warnings.warn(f"the picture was made with other {kind} than {model.spec.name} has now", ModelWarning, stacklevel=2)
+            warnings.warn(f"the picture was made with {kind} than {model.spec.name} has now", ModelWarning, stacklevel=2)
     yield run.encoded
-    for event in run.batch(range(first, first + count)):
+    images = next(batch for batch in run.batches(count) if request.first in batch)
+    for event in run.batch(images):
         if isinstance(event, Decoded):
-            event = Decoded((event.pictures[request.first - first],))
+            event = Decoded((event.pictures[request.first - images[0]],))
             yield event
             yield Finished(event.pictures)
         else:
@@ -159,7 +163,19 @@ def changed(request: Request, **changes: Any) -> Request:
         "spacing": ("sigmas",),
         "image": ("image_sha256",),
     }
-    emptied = {name: None for change in changes for name in open_again.get(change, ()) if name not in changes}
+    emptied: dict[str, Any] = {name: None for change in changes for name in open_again.get(change, ()) if name not in changes}
+    named = find(changes["sampler"]) if isinstance(changes.get("sampler"), str) else None
+    if named is not None and named.spacing is not None:
+        emptied |= {"spacing": None, "sigmas": None}
+    if (
+        "cfg++" in (request.guidance_method, changes.get("guidance_method"))
+        and len({request.guidance_method, changes.get("guidance_method")}) == 2
+    ):
+        emptied["guidance"] = None
+    if "sigmas" in changes:
+        emptied["exact"] = False
+    if changes.get("variation") == 0:
+        emptied["variation_seed"] = None
     return replace(request, **{**emptied, **changes})
 
 
@@ -171,7 +187,7 @@ def illustrate(model: LatentDiffusion, prompts: Sequence[str], request: Request 
     """
     if not prompts:
         return
-    run = _Run.of(model, replace(request or Request(), **fields, prompt=prompts[0], count=1))
+    run = _Run.of(model, replace(request or Request(), **fields, prompt=max(prompts, key=len), count=1))
     scripts = {prompt: _script(prompt, run.request) for prompt in prompts}
     for alike, group in groupby(enumerate(prompts, run.request.first), key=lambda item: run.fits_among_others(scripts[item[1]])):
         numbered = list(group)
@@ -207,7 +223,7 @@ class _Run:
         reading = Reading(
             model,
             [_script(request.prompt, request)],
-            _script(request.negative, request),
+            _script(request.negative, request, "negative"),
             size,
             emphasis=request.emphasis,
             clip_skip=request.clip_skip,
@@ -238,9 +254,9 @@ class _Run:
 
     def batches(self, count: int, first: int | None = None, size: int | None = None) -> Iterator[range]:
         """The numbers of `count` pictures from `first` on, by default the request's, cut into batches."""
-        size = size or batch_size(self.model.spec, *_size(self.request), self.model.unet.conv_in.weight)
-        if self.request.noise == "torch":  # one generator draws for all of them
+        if size is None and self.request.noise == "torch":  # one generator draws for all of them
             size = count
+        size = size or batch_size(self.model.spec, *_size(self.request), self.model.unet.conv_in.weight)
         first = self.request.first if first is None else first
         numbers = range(first, first + count)
         return (numbers[at : at + size] for at in range(0, count, size))
@@ -248,7 +264,7 @@ class _Run:
     def fits_among_others(self, script: Script) -> bool:
         """Whether pictures of this and of other such prompts can be computed together."""
         steps = len(self.sigmas) - 1
-        return replace(self.reading, scripts=[script]).is_plain(steps) and self.reading.is_plain(steps)
+        return replace(self.reading, scripts=[script]).is_plain(steps)
 
     def batch(
         self, images: range, prompts: Sequence[str] | None = None, scripts: Sequence[Script] | None = None
@@ -270,10 +286,12 @@ class _Run:
         latent = None if self.latent is None else self.latent.expand(count, -1, -1, -1)
         bare = starts_bare(request.noise, request.sampler, request.spacing)
         steps = sample(model, told, guidance(request), request.sampler, self.sigmas, noise, latent=latent, bare=bare, **options(request))
-        for step in steps:
-            yield Step(step.index + 1, self.encoded.plan.steps, images, step.sigma, step.x, step.denoised)
-        latents = finish(step.x, step.sigma)
-        decoded = zip(to_pil(model.decode(latents)), prompts or [request.prompt] * count, images, latents.cpu(), strict=True)
+        with _enough_memory(count):
+            for step in steps:
+                yield Step(step.index + 1, self.encoded.plan.steps, images, step.sigma, step.x, step.denoised)
+            latents = finish(step.x, step.sigma)
+            pixels = model.decode(latents)
+        decoded = zip(to_pil(pixels), prompts or [request.prompt] * count, images, latents.cpu(), strict=True)
         together = (images[0], count) if scripts is None else None
         yield Decoded(
             tuple(
@@ -283,6 +301,18 @@ class _Run:
         )
 
 
+@contextmanager
+def _enough_memory(count: int) -> Iterator[None]:
+    """Whatever PyTorch calls it if there is not: a RequestError."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError) and "allocate" not in str(error):
+            raise
+        fewer = ", fewer" if count > 1 else ""
+        raise RequestError(f"there is not enough memory for that: ask for smaller{fewer} pictures, or another precision") from error
+
+
 def _started(model: LatentDiffusion, request: Request) -> tuple[Request, Tensor | None]:
     """The latent [1 C h w] of the picture to start from, and the request with that picture's digest. RequestError if it is another."""
     if request.image is None:
@@ -290,13 +320,13 @@ def _started(model: LatentDiffusion, request: Request) -> tuple[Request, Tensor 
     path = Path(request.image)
     image, digest = open_image(path), file_digest(path)
     if request.image_sha256 not in (None, digest):
-        raise RequestError(f"{path} is not the picture that it was: its SHA-256 is {digest[:12]}..., not {request.image_sha256[:12]}...")
+        raise RequestError(f"{path} is not the picture that it was: its SHA-256 is {digest[:12]}..., not {request.image_sha256[:12]!r}...")
     pixels = from_pil([fitted(image, _size(request))])
     return replace(request, image_sha256=digest), model.latent(pixels)
 
 
-def _script(text: str, request: Request) -> Script:
-    return literal(text) if request.emphasis == "off" else parse(text)
+def _script(text: str, request: Request, name: str = "prompt") -> Script:
+    return literal(text) if request.emphasis == "off" else parse(text, name)
 
 
 def _size(request: Request) -> tuple[int, int]:

@@ -14,6 +14,9 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, get_args, get_orig
 
 from sumi.errors import PromptError, RequestError
 
+LONGEST = 100_000
+"""The most characters of a text."""
+
 
 class Range(NamedTuple):
     """The smallest and the largest value of a field, or of each number in it."""
@@ -38,7 +41,7 @@ class Group(NamedTuple):
 class Request:
     """One run: which pictures, and how to make them.
 
-    None stands for the model's own default, and for a seed drawn once; `pipeline.resolve` fills all of them in and refuses what
+    None stands for the model's own default, and for a seed drawn once; `sumi.resolve.resolve` fills all of them in and refuses what
     a given model cannot serve. RequestError for a value out of its range or of another type: "20" is not 20.
     `dataclasses.replace` makes a changed one, checked again.
     """
@@ -98,6 +101,9 @@ class Request:
         for name, field in FIELDS.items():
             object.__setattr__(self, name, field.checked(name, getattr(self, name)))
 
+    def __hash__(self) -> int:
+        return hash(self.to_json())
+
     def to_json(self) -> str:
         """The fields that are set, as JSON on one line: what a picture carries."""
         return json.dumps({name: value for name, value in dataclasses.asdict(self).items() if value is not None}, ensure_ascii=False)
@@ -145,6 +151,8 @@ class Field:
             kinds = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
             raise RequestError(f"{name} must be {kinds[self.type]}; got {reprlib.repr(value)}")
         self._in_range(name, value)
+        if isinstance(value, str) and len(value) > LONGEST:
+            raise RequestError(f"{name} must be at most {LONGEST} characters; got {len(value)}")
         if isinstance(value, str) and not _is_unicode(value):
             raise PromptError(f"the {name} is not Unicode text: type it again, in UTF-8")
         if self.choice and value not in self.choice:
@@ -158,7 +166,12 @@ class Field:
         if self.type is dict:
             pairs = [part.partition("=") for part in text.split(",")]
             return self._named(name, {key.strip(): _number(name, value) for key, _, value in pairs})
-        return text if self.type is str else self.type(text)
+        if self.type is bool:
+            return self.checked(name, {"true": True, "false": False}.get(text, text))
+        try:
+            return self.checked(name, text if self.type is str else self.type(text))
+        except ValueError:
+            return self.checked(name, text)
 
     def _numbers(self, name: str, value: Any) -> tuple[float, ...]:
         if not isinstance(value, list | tuple) or not all(type(number) in (int, float) for number in value):

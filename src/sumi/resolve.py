@@ -1,6 +1,8 @@
 """What a request comes to with a given model: every default filled in, and everything that cannot be served refused."""
 
+import itertools
 import math
+import reprlib
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -29,6 +31,9 @@ CHANNELS: dict[Concat, str] = {
     "map": "a map of classes",
 }
 STRENGTH = 0.75
+MOST_PICTURES = 2**32 - 1
+MOST_TOGETHER = 4096
+MOST_STEPS = 10_000
 PLUS_PLUS = 0.6
 """CFG++'s guidance where none is asked for: what its authors set against a usual 7.5."""
 
@@ -58,6 +63,8 @@ def resolve(request: Request, spec: ModelSpec) -> Request:
     ):
         if what and not depends:
             raise RequestError(hint)
+    _numbered(request)
+    _guides(request)
     guidance(request)
     sigmas(request, Schedule(spec.schedule))
     return request
@@ -122,8 +129,11 @@ def kept(steps: int, strength: float, *, exact: bool = False) -> tuple[int, int]
     """
     # A hair more, so that 57 % of 100 steps are 57 and not 56.
     run = math.floor(steps * strength + 1e-6)
-    if exact and strength > 0:
-        return steps, next(total for total in range(steps, 1 << 62) if math.floor(total * strength + 1e-6) >= steps)
+    if exact:
+        if steps > strength * MOST_STEPS:
+            raise RequestError(f"strength {strength:g} leaves no room for exactly {steps} steps: raise it, or ask for fewer")
+        total = max(steps, math.floor(steps / strength) - 1)
+        return steps, next(total for total in itertools.count(total) if math.floor(total * strength + 1e-6) >= steps)
     if run == 0:
         raise RequestError(f"strength {strength:g} of {steps} steps is less than one step: raise one of them, or ask for exact steps")
     return run, steps
@@ -143,7 +153,10 @@ def _named(request: Request, spec: ModelSpec) -> Request:
     defaults = {option: value for option, value in sampler.options.items() if math.isfinite(value)}
     filled = {**defaults, **given}
     eta = request.eta if request.eta is not None else filled.get("eta")
-    spacing = named_spacing or (asked.spacing if asked else None) or spec.spacing
+    said = asked.spacing if asked else None
+    if said is not None and (request.sigmas is not None or named_spacing not in (None, said)):
+        raise RequestError(f"sampler {request.sampler!r} says the spacing {said}: give the sampler's bare name, or leave the other out")
+    spacing = named_spacing or said or spec.spacing
     if request.sigmas is not None and request.spacing is not None:
         raise RequestError("sigmas take the place of the spacing: leave one of them out")
     return replace(
@@ -156,11 +169,13 @@ def _named(request: Request, spec: ModelSpec) -> Request:
 
 
 def _unknown(kind: str, name: str, known: Iterable[str]) -> RequestError:
-    return RequestError(f"there is no {kind} {name!r}{did_you_mean(name, known)}: use {', '.join(known)}")
+    return RequestError(f"there is no {kind} {reprlib.repr(name)}{did_you_mean(name, known)}: use {', '.join(known)}")
 
 
 def _takes(name: str, sampler: Sampler, given: dict[str, float], eta: float | None) -> None:
-    """RequestError for an option that the sampler does not have."""
+    """RequestError for an option that the sampler does not have, or that is none of its values."""
+    if eta is not None and given.get("eta", eta) != eta:
+        raise RequestError(f"eta is given twice, as {eta:g} and as {given['eta']:g}: leave one out")
     if eta is not None and "eta" not in sampler.options:
         takers = [other for other, row in SAMPLERS.items() if "eta" in row.options]
         raise RequestError(f"sampler {name} takes no eta: leave it out, or use {', '.join(takers[:-1])} or {takers[-1]}")
@@ -170,6 +185,8 @@ def _takes(name: str, sampler: Sampler, given: dict[str, float], eta: float | No
             raise RequestError(f"sampler {name} has no option {option!r}{did_you_mean(option, sampler.options)}: {has}")
         if isinstance(sampler.options[option], int) and not value.is_integer():
             raise RequestError(f"option {option} of sampler {name} must be a whole number; got {value:g}")
+        if option == "s_noise" and value < 0:
+            raise RequestError(f"option s_noise must be 0 or more; got {value:g}")
 
 
 def _started(request: Request) -> Request:
@@ -181,6 +198,8 @@ def _started(request: Request) -> Request:
         if request.exact:
             raise RequestError("exact without an image means nothing: without one, all the steps are run")
         return request
+    if not request.image.isprintable():
+        raise RequestError(f"image must be a path without control characters; got {request.image!r:.80}")
     if request.sigmas is None:
         return replace(request, strength=_or(request.strength, STRENGTH))
     if request.strength is not None or request.exact:
@@ -188,11 +207,41 @@ def _started(request: Request) -> Request:
     return request
 
 
+def _numbered(request: Request) -> None:
+    """RequestError for pictures that have no number, or whose seed would be none."""
+    assert request.seed is not None
+    last = request.first + request.count - 1
+    if last > MOST_PICTURES:
+        raise RequestError(f"pictures are numbered up to {MOST_PICTURES}; {request.count} from {request.first} on are more: ask for fewer")
+    if request.noise == "torch" and last >= MOST_TOGETHER:
+        raise RequestError(f"noise torch is drawn for all pictures at once, at most {MOST_TOGETHER}; got {last + 1}: take another noise")
+    varied = request.seed if request.variation_seed is None else request.variation_seed
+    if request.noise.startswith("a1111") and varied + last >= 2**64:
+        raise RequestError(f"noise {request.noise} counts the seed up for each picture, and {varied} + {last} is over 64 bits: lower it")
+
+
+def _guides(request: Request) -> None:
+    """RequestError for what only matters with guidance, without any."""
+    if request.guidance != 1 or request.guidance_method == "cfg++":
+        return
+    weak = request.pag or request.skip
+    for name, given in (
+        ("negative", request.negative),
+        ("mimic", request.mimic),
+        ("guidance_interval", request.guidance_interval and not (weak or request.sag)),
+        ("guidance_rescale", request.guidance_rescale and not weak),
+    ):
+        if given:
+            raise RequestError(f"{name} changes nothing at guidance 1, which is none: raise guidance, or leave {name} out")
+
+
 def _stepped(request: Request, spec: ModelSpec) -> Request:
     """How many steps there are."""
     trained = spec.schedule.steps
     if request.sigmas is not None:
         steps = len(request.sigmas) - 1
+        if steps < 1:
+            raise RequestError(f"sigmas must be at least two, where sampling starts and where it ends; got {len(request.sigmas)}")
         if request.steps not in (None, steps):
             raise RequestError(f"{len(request.sigmas)} sigmas are {steps} steps, and {request.steps} were asked for: leave steps out")
         return replace(request, steps=steps)
@@ -210,6 +259,8 @@ def _serves(spec: ModelSpec, request: Request) -> None:
         raise RequestError(f"{spec.name} needs {need}, which a request cannot give: use a model of text to picture")
     if spec.text is None and (request.prompt or request.negative):
         raise RequestError(f"{spec.name} makes pictures without words: leave the prompt empty")
+    if spec.text is None and (request.clip_skip != 1 or request.emphasis != "mean"):
+        raise RequestError(f"{spec.name} makes pictures without words: leave clip_skip and emphasis out")
 
 
 def _needs(spec: ModelSpec) -> Iterator[str]:

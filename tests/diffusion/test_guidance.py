@@ -160,7 +160,7 @@ def test_one_part_is_classifier_free_guidance_bit_for_bit(network, x, prediction
 def test_away_from_the_prompt_itself_leads_nowhere(network, x, method):
     counting = Counting(network)
     denoiser = Denoiser(counting, SCHEDULE, "eps")
-    guided = guide(denoiser, [(1.0, told(1))], told(1), Guidance(7.5, method, rescale=0.7), SIGMAS)(x, SIGMA)
+    guided = guide(denoiser, [(1.0, told(1))], told(1), Guidance(0.6 if method == "cfg++" else 7.5, method, rescale=0.7), SIGMAS)(x, SIGMA)
     assert counting.sizes == [2]
     assert torch.equal(guided, denoiser(x, SIGMA, told(1)))
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from sd_parsers import ParserManager
 
-from sumi.errors import ImageError, RequestError
+from sumi.errors import ImageError, ModelWarning, RequestError
 from sumi.request import Request
 from sumi.store.images import save_png
 from sumi.store.record import Record, from_infotext, read, to_infotext
@@ -91,11 +91,32 @@ def test_a_picture_of_a1111_can_be_made_again() -> None:
         ("Clip skip: 2", "Denoising strength: 0.5", "Denoising strength is more than words"),
         ("Seed: 1234", "Seed: -1", "seed must be from 0"),
         ("CFG scale: 7", "CFG scale: x", "could not convert"),
+        ("Clip skip: 2", "RNG: TPU", "RNG is 'TPU'"),
+        ("Clip skip: 2", "Emphasis: Ignore", "Emphasis is 'Ignore'"),
+        ("Version: v1.10.1", "Noise: native, Version: sumi 0.1.0", "without its own text beside them"),
     ],
 )
 def test_parameters_that_cannot_be_followed_are_refused(old: str, new: str, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         from_infotext(A1111.replace(old, new))
+
+
+def test_another_decoder_is_told() -> None:
+    with pytest.warns(ModelWarning, match="was decoded by 'vae-ft-mse"):
+        from_infotext(A1111.replace("Clip skip: 2", "VAE: vae-ft-mse-840000"))
+
+
+def test_a_variation_of_no_strength_is_none() -> None:
+    request = from_infotext(A1111.replace("Clip skip: 2", "Variation seed: 5, Variation seed strength: 0")).request
+    assert (request.variation, request.variation_seed) == (0, None)
+
+
+def test_a_picture_is_one_of_those_that_it_names() -> None:
+    for together in ((3, 1), (0, 4), (2, 2)):
+        assert Record.from_json(dataclasses.replace(RECORD, together=together).to_json()).together == together
+    for together in ((5, 8), (0, 3), (0, 2**33)):
+        with pytest.raises(RequestError, match="none of those that it names"):
+            Record.from_json(dataclasses.replace(RECORD, together=together).to_json())
 
 
 @pytest.mark.parametrize("noise", ["a1111-cpu", "a1111-nv"])

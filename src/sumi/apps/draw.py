@@ -50,17 +50,22 @@ def again(words: Sequence[str]) -> None:
     args = parser.read(words)
     destination = _destination(args.output, 1)
 
+    from sumi.models.placement import is_here
     from sumi.pipeline import repeat
     from sumi.store.assembly import load
     from sumi.store.record import read
 
     record = read(Path(args.picture))
-    path = record.model if args.model is None else args.model
-    model = load(path, device=args.device, precision=args.precision or record.precision or None, **source(args))
-    if args.model is None and record.digest not in ("", model.digest()):
+    if args.model is None and not record.digest:
         raise RequestError(
-            f"{path or model.spec.name} is not what {args.picture} was made with: name a model with -m to use it all the same"
+            f"{args.picture} does not say for certain which model made it: name it with -m ({record.model or 'it names none'})"
         )
+    precision = args.precision or record.precision or None
+    device = args.device or (record.device if record.device and is_here(record.device) else None)
+    model = load(record.model if args.model is None else args.model, device=device, precision=precision, **source(args))
+    if args.model is None and precision == record.precision and record.digest != model.digest():
+        name = record.model or model.spec.name
+        raise RequestError(f"{name} is not what {args.picture} was made with: name a model with -m to use it all the same")
     _draw(repeat(model, record, **asked(args)), destination, args)
 
 
@@ -100,19 +105,20 @@ def _tell(encoded: "Encoded", args: argparse.Namespace) -> None:
     if args.words:
         for name, reads in (("prompt", encoded.prompt), ("negative", encoded.negative)):
             for read in reads:
-                print(_line(name, read, encoded.request), file=sys.stderr)
+                print(_line(name, read, reads[-1].steps.stop), file=sys.stderr)
     if not args.quiet:
         print(_effort(encoded.plan, encoded.request), file=sys.stderr)
 
 
 def _effort(plan: "Plan", request: Request) -> str:
     """How much work a batch of pictures is."""
-    of = f" of {request.steps}" if request.strength is not None and not request.exact else ""
+    of = f" of {request.steps}" if request.strength is not None and plan.steps < (request.steps or 0) else ""
     samples = f", {plan.samples} samples a picture" if plan.samples != plan.calls else ""
-    return f"{plan.steps}{of} steps, {plan.calls} network calls{samples}"
+    batch = " a batch" if request.count > 1 else ""
+    return f"{plan.steps}{of} steps, {plan.calls} network calls{batch}{samples}"
 
 
-def _line(name: str, read: "Read", request: Request) -> str:
+def _line(name: str, read: "Read", steps: int) -> str:
     """The words of one passage with what they weigh, a bar between those that are encoded apart."""
     told, chunk = [], 0
     for word in read.words:
@@ -120,7 +126,7 @@ def _line(name: str, read: "Read", request: Request) -> str:
             told.append("|")
             chunk = word.chunk
         told.append(word.text if word.weight == 1 else f"{word.text}:{word.weight:g}")
-    when = f", steps {read.steps.start + 1} to {read.steps.stop}" if len(read.steps) < (request.steps or 0) else ""
+    when = f", steps {read.steps.start + 1} to {read.steps.stop}" if len(read.steps) < steps else ""
     weight = f", weight {read.weight:g}" if read.weight != 1 else ""
     return f"{name}{when}{weight}: {' '.join(told)}"
 

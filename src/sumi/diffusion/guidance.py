@@ -77,6 +77,8 @@ class Guidance:
         for name in ("scale", "pag", "skip", "sag"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"guidance {name} must be 0 or more; got {getattr(self, name)}")
+        if self.method == "cfg++" and self.scale > 1:
+            raise ValueError(f"guidance of cfg++ must be from 0 to 1, such as 0.6; got {self.scale:g}")
         if not 0 <= self.rescale <= 1:
             raise ValueError(f"guidance rescale must be from 0 to 1; got {self.rescale}")
         if self.interval is not None and not (len(self.interval) == 2 and 0 <= self.interval[0] < self.interval[1]):

@@ -130,7 +130,7 @@ class LatentDiffusion:
 
     def latent(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
         """The most likely latent of pictures in [-1, 1]."""
-        return self.autoencoder.encode(image.to(next(self.autoencoder.parameters(), image))).mode().float()
+        return self.autoencoder.encode(image.to(next(self.autoencoder.parameters(), image))).mode().float().to(self.device)
 
     def decode(self, latent: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
         """Pictures in [-1, 1], unclamped."""
@@ -168,9 +168,10 @@ class LatentDiffusion:
     def digest(self) -> str:
         """Twelve hexadecimal digits that another model, or the same in another precision, most likely has not.
 
-        Of every weight's name, shape and a few of its numbers: reading all the weights of a large model would take seconds.
+        Of what it predicts, and of every weight's name, shape and a few of its numbers: reading all the weights of a large model would
+        take seconds.
         """
-        found = blake2b(digest_size=6)
+        found = blake2b(repr(self.spec.schedule).encode(), digest_size=6)
         networks = (self.unet, self.autoencoder, *self._text_encoders())
         for name, weight in itertools.chain.from_iterable(network.state_dict().items() for network in networks):
             sampled = weight.flatten()[:: max(1, weight.numel() // 16)].float().cpu().numpy()

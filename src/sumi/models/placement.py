@@ -94,6 +94,15 @@ def choose(parameters: int, device: str | None = None, precision: str | None = N
     return where, torch.bfloat16 if parameters >= LARGE and _computes_in_bfloat16(where) else torch.float32
 
 
+def is_here(device: str) -> bool:
+    """Whether there is such a device."""
+    try:
+        choose(0, device)
+    except SumiError:
+        return False
+    return True
+
+
 def place(networks: Sequence[nn.Module], device: torch.device, dtype: torch.dtype) -> None:
     """Moves networks, in place, ready to run: no gradients, no dropout.
 

@@ -90,6 +90,8 @@ class Reading:
                 raise PromptError("AND composes what a picture shows, not what guidance leads away from: write a comma there")
             state = (tuple(rows), away)
             if state not in found:
+                if len({tuple(part.weight for part in row) for row in rows}) > 1:
+                    raise PromptError("prompts of different parts cannot be read together: draw each alone")
                 columns = list(zip(*rows, strict=True))
                 parts = tuple((column[0].weight, _together([encoded(part.passage, False) for part in column])) for column in columns)
                 found[state] = Told(parts, encoded(away.passage, True).repeat(len(rows)))
@@ -152,17 +154,20 @@ def sample(
     `bare`: pure noise is sigma * noise, as some programs have it, without the variance of data.
     """
     unet = model.unet
+    place = _Place(sigmas)
     denoise = _guided(
         told,
         guidance,
-        sigmas,
+        place,
         model.denoiser(),
         perturbed=model.denoiser(perturbed(unet)) if guidance.pag else None,
         skipped=model.denoiser(skipped(unet)) if guidance.skip else None,
         attention=(lambda see: model.denoiser(attending(unet, see))) if guidance.sag else None,
     )
     first = start(noise(0), sigmas[0]) if latent is None and not bare else (0.0 if latent is None else latent) + sigmas[0] * noise(0)
-    return SAMPLERS[sampler].function(denoise, first, sigmas, noise, **options)
+    for step in SAMPLERS[sampler].function(denoise, first, sigmas, noise, **options):
+        place.reached = step.sigma
+        yield step
 
 
 def plan(
@@ -181,11 +186,17 @@ def plan(
     def watched(see: Callable[[Tensor], object]) -> Denoiser:
         return Denoiser(partial(counter.shown, see), model.schedule, model.spec.schedule.prediction)
 
-    here = [id(state) for state in told]
+    for weaken, scale in ((perturbed, guidance.pag), (skipped, guidance.skip), (partial(attending, see=id), guidance.sag)):
+        if scale:  # refused here, if the network has nothing to weaken
+            weaken(model.unet)
     moved = {id(state): state.to(torch.device("cpu")) for state in told}
-    denoise = _guided([moved[each] for each in here], guidance, sigmas, denoiser, perturbed=denoiser, skipped=denoiser, attention=watched)
+    here, place = [moved[id(state)] for state in told], _Place(sigmas)
+    denoise = _guided(here, guidance, place, denoiser, perturbed=denoiser, skipped=denoiser, attention=watched)
     x = torch.zeros(1, *model.latent_shape(*size))
-    steps = sum(1 for _ in SAMPLERS[sampler].function(denoise, x, sigmas, lambda step, draw=0: x, **options))
+    steps = 0
+    for step in SAMPLERS[sampler].function(denoise, x, sigmas, lambda step, draw=0: x, **options):
+        place.reached = step.sigma
+        steps += 1
     return Plan(steps, counter.calls, counter.samples)
 
 
@@ -205,18 +216,25 @@ class _Counter:
         return self(x, t, context, vector)
 
 
-def _guided(told: Sequence[Told], guidance: Guidance, sigmas: Tensor, denoiser: Denoiser, **networks: Any) -> Denoise:
+class _Place:
+    """How far a sampler has come: where the step that it is in starts."""
+
+    def __init__(self, sigmas: Tensor) -> None:
+        self.sigmas, self.reached = sigmas, sigmas[0]
+
+    @property
+    def step(self) -> int:
+        """The number of the step, by the sigmas of the run: not by those that the sampler looks at, which may lie above and below."""
+        return min(int((self.sigmas[1:] >= self.reached).sum()), len(self.sigmas) - 2)
+
+
+def _guided(told: Sequence[Told], guidance: Guidance, place: _Place, denoiser: Denoiser, **networks: Any) -> Denoise:
     """The denoiser, guided, which at each step is told what is in force there."""
     made: dict[int, Denoise] = {}
     for state in told:
         if id(state) not in made:
-            made[id(state)] = guide(denoiser, state.parts, state.away, guidance, sigmas, **networks)
+            made[id(state)] = guide(denoiser, state.parts, state.away, guidance, place.sigmas, **networks)
     if len(made) == 1:
         return next(iter(made.values()))
 
-    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        # The step that sigma lies in; between two levels it is that of the larger.
-        step = min(int((sigmas[1:] >= sigma).sum()), len(told) - 1)
-        return made[id(told[step])](x, sigma)
-
-    return denoise
+    return lambda x, sigma: made[id(told[place.step])](x, sigma)

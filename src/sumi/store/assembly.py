@@ -50,7 +50,7 @@ def load(
     where, dtype = choose(parameters, device, precision)
     parts = build(model, dtype)
     place(parts.networks, where, dtype)
-    return assemble(model.spec, parts, source=None if path is None else str(path))
+    return assemble(model.spec, parts, source=None if path is None else str(path).encode(errors="backslashreplace").decode())
 
 
 def assemble(spec: ModelSpec, parts: Parts, *, source: str | None = None) -> LatentDiffusion:

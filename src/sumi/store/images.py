@@ -53,6 +53,7 @@ def open_image(path: Path) -> Image.Image:
 def fitted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """The picture, scaled to fill (height, width) pixels and cropped in the middle: nothing is stretched."""
     height, width = size
+    image = _opaque(image)
     return image if image.size == (width, height) else ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
 
 
@@ -90,8 +91,12 @@ def read_png_text(path: Path) -> dict[str, str]:
 @contextmanager
 def _decoded(path: Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
     """The picture in a file; whatever is wrong with it is an ImageError."""
-    if not path.is_file():  # a pipe would hang
-        raise ImageError(f"{path} is {'not a file' if path.exists() else 'missing'}: check the path")
+    try:
+        missing = None if path.is_file() else "not a file" if path.exists() else "missing"
+    except OSError as error:
+        missing = error.strerror or "not to be read"
+    if missing:  # a pipe would hang
+        raise ImageError(f"{path} is {missing}: check the path")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -108,6 +113,9 @@ def _decoded(path: Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
+    """In red, green and blue of 8 bits; transparency shows white."""
+    if image.mode.startswith("I"):  # Pillow would clip 16 bits to 8
+        image = Image.fromarray((np.asarray(image).astype(np.float64) / 257).round().clip(0, 255).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -8,12 +8,13 @@ import dataclasses
 import json
 import re
 import reprlib
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from sumi.diffusion import names
-from sumi.errors import ImageError, RequestError
+from sumi.errors import ImageError, ModelWarning, RequestError
 from sumi.request import Request
 from sumi.store import infotext
 from sumi.store.images import read_png_text
@@ -61,6 +62,8 @@ class Record:
         texts = {name: value for name, value in values.items() if isinstance(value, str)}
         if texts != values or not isinstance(model, str | None) or not _is_pair(together):
             raise RequestError("a picture's record is damaged: use another copy of the file")
+        if together is not None and not together[0] <= request.first < sum(together) <= 2**32:
+            raise RequestError("a picture's record is damaged: the picture is none of those that it names; use another copy of the file")
         return cls(request, None if together is None else (together[0], together[1]), model, **texts)
 
     def texts(self) -> dict[str, str]:
@@ -94,7 +97,16 @@ FURTHER = (
     "Hires resize",
     "Refiner",
     "Lora hashes",
+    "Hypernet",
+    "ControlNet 0",
+    "Face restoration",
     "Sigma churn",
+    "Sigma tmin",
+    "Sigma tmax",
+    "Sigma noise",
+    "Schedule rho",
+    "Schedule min sigma",
+    "Schedule max sigma",
 )
 """What changes a picture of A1111 and is not followed."""
 
@@ -142,6 +154,17 @@ def from_infotext(text: str) -> Record:
     for name in FURTHER:
         if name in fields:
             raise RequestError(f"the picture's parameters cannot be followed: {name} is more than words to a picture; ask by its prompt")
+    if fields.get("Version", "").startswith("sumi") and "Noise" in fields:
+        raise RequestError("the picture's parameters are sumi's, without its own text beside them: use another copy of the file")
+    if "VAE" in fields:
+        warnings.warn(
+            f"the picture was decoded by {fields['VAE']!r:.60}, the new one will be by the model's own", ModelWarning, stacklevel=2
+        )
+    for name, known in (("Emphasis", (*EMPHASIS.values(),)), ("RNG", ("CPU", "GPU", "NV"))):
+        if fields.get(name, known[0]) not in known:
+            raise RequestError(
+                f"the picture's parameters cannot be followed: {name} is {fields[name]!r:.60}; ask for the picture by its prompt"
+            )
     emphasis = {theirs: ours for ours, theirs in EMPHASIS.items()}.get(fields.get("Emphasis", "Original"), "mean")
     rng = {"CPU": "a1111-cpu"}.get(fields.get("RNG", "NV"), "a1111-nv")
     try:
@@ -154,7 +177,7 @@ def from_infotext(text: str) -> Record:
             height=int(size[2]),
             seed=int(fields["Seed"]),
             variation=float(fields.get("Variation seed strength", 0)),
-            variation_seed=int(fields["Variation seed"]) if "Variation seed strength" in fields else None,
+            variation_seed=int(fields["Variation seed"]) if float(fields.get("Variation seed strength", 0)) else None,
             noise=rng,
             sampler=named.sampler,
             spacing=named.spacing,

@@ -98,8 +98,10 @@ def named(json: Json) -> Named:
         options[ours] = value
     if kind in DISTILLED:
         return Named(row.sampler, "lcm", options)
-    asked = json.get("timestep_spacing", "leading" if kind in LEADING else "linspace")
-    return Named(row.sampler, next((ours for ours, flag in FLAGS.items() if json.get(flag)), asked), options)
+    spacing = json.get("timestep_spacing", "leading" if kind in LEADING else "linspace")
+    if spacing not in TIMES:
+        raise CheckpointError(f"timestep_spacing is {spacing!r:.40}, none of {', '.join(TIMES)}: take the scheduler of another model")
+    return Named(row.sampler, next((ours for ours, flag in FLAGS.items() if json.get(flag)), spacing), options)
 
 
 def asked(json: Json) -> tuple[str, str, tuple[tuple[str, float], ...]]:

@@ -128,9 +128,9 @@ class Script:
         return " AND ".join(map(_printed_clause, self.clauses))
 
 
-def parse(text: str) -> Script:
-    """Reads the language above; PromptError for what is none of it."""
-    return _Reader(checked(text)).script()
+def parse(text: str, name: str = "prompt") -> Script:
+    """Reads the language above; PromptError, which calls the text by its name, for what is none of it."""
+    return _Reader(checked(text), name).script()
 
 
 def literal(text: str) -> Script:
@@ -158,8 +158,8 @@ _NUMERIC = re.compile(_NUMBER)
 class _Reader:
     """Recursive descent. `at` is the place in the text that is read next."""
 
-    def __init__(self, text: str) -> None:
-        self.text, self.at, self.last_angle = text, 0, text.rfind(">")
+    def __init__(self, text: str, name: str) -> None:
+        self.text, self.name, self.at, self.last_angle = text, name, 0, text.rfind(">")
 
     def script(self) -> Script:
         clauses: list[Clause] = []
@@ -270,7 +270,7 @@ class _Reader:
         self.refuse(opened, f"this {sign} is never closed: write {close} where it should end, or \\{sign} for the sign itself")
 
     def refuse(self, at: int, why: str) -> NoReturn:
-        raise PromptError(f"prompt, character {at + 1}: {why}")
+        raise PromptError(f"{self.name}, character {at + 1}: {why}")
 
 
 def _tidy(nodes: Iterable[Node], strip: bool = False) -> Nodes:

@@ -85,6 +85,8 @@ def dpmpp_2m_sde(
         heun: 1 for the Heun form, 0 for the midpoint form.
     """
     _not_negative("eta", eta)
+    if heun not in (0, 1):
+        raise ValueError(f"heun must be 0 or 1; got {heun}")
     old: tuple[Tensor, float] | None = None
     for i, (s, s_next) in enumerate(pairwise(sigmas)):
         d = denoise(x, s)
@@ -309,6 +311,8 @@ def restart(
     if steps < 1:
         raise ValueError(f"steps must be 1 or more; got {steps}")
     _not_negative("times", times)
+    if steps * times > 10_000:
+        raise ValueError(f"steps and times must come to 10000 steps or fewer; got {steps} and {times}")
     reached = sigmas[0]
     for i, (s, s_next) in enumerate(_with_restarts(sigmas, low, high, steps, times)):
         if s > reached and s_noise > 0:
