@@ -2,7 +2,7 @@
 # Each sets up .venv as far as it needs, and again only after pyproject.toml or constraints.txt changed.
 
 PYTHON  ?= python3
-PROMPT  ?= a big yellow star on a blue background
+PROMPT  ?= two stars above a tree
 PICTURE ?= out/picture.png
 WORKERS ?= 2
 
@@ -13,7 +13,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --progress-bar off --no-compile 
 .PHONY: help picture test full lint types check format docs-pictures clean
 
 help:
-	@echo 'make picture    draw one: PROMPT="a big yellow star on a blue background" PICTURE=out/picture.png'
+	@echo 'make picture    draw one: PROMPT="two stars above a tree" PICTURE=out/picture.png'
 	@echo 'make test       the fast tests'
 	@echo 'make full       the tests that take minutes'
 	@echo 'make check      lint, types and the fast tests: what a change has to pass'

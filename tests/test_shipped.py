@@ -61,7 +61,7 @@ def test_it_paints_what_it_is_asked_for(model: LatentDiffusion) -> None:
     report = evaluate(
         lambda scenes: (np.asarray(picture.image) for picture in illustrate(model, [scene.caption for scene in scenes], request)),
         count=24,
-        vocabulary="shapes",
+        vocabulary="objects",
         kind="single",
         say=lambda _: None,
     )

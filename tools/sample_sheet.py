@@ -1,6 +1,6 @@
 """Draw a sheet of what a model makes of 64 held-out captions: none chosen, none made twice.
 
-    python tools/sample_sheet.py [-o docs/shapes.png] [--model FOLDER] [--vocabulary shapes] [--kind KIND]
+    python tools/sample_sheet.py [-o docs/objects.png] [--model FOLDER] [--vocabulary objects] [--kind KIND]
 
 Caption i is that of scene i of `sumi eval`; its picture is the first of seed i, at the model's own settings. The page in docs/
 is the one it draws of the model that comes with sumi, without options.
@@ -25,9 +25,9 @@ COUNT, COLUMNS, WIDTH = 64, 8, 128
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-o", "--output", type=Path, default=Path("docs/shapes.png"))
+    parser.add_argument("-o", "--output", type=Path, default=Path("docs/objects.png"))
     parser.add_argument("--model", type=Path, help="folder of a model (default: the one that comes with sumi)")
-    parser.add_argument("--vocabulary", choices=VOCABULARIES, default="shapes")
+    parser.add_argument("--vocabulary", choices=VOCABULARIES, default="objects")
     parser.add_argument("--kind", choices=KINDS, help="scenes of this kind alone")
     arguments = parser.parse_args()
     world = World(arguments.vocabulary)

@@ -302,7 +302,7 @@ def test_eval_prints_a_table_or_json(tiny_model: Path, monkeypatch: pytest.Monke
     assert main(["eval", "-m", str(tiny_model), "--count", "4", "--kind", "pair", "--steps", "2"]) == 0
     settings = {"model": "tiny", "steps": 2, "guidance": 3.0, "sampler": "ddim", "spacing": "trailing"}
     assert given.pop("autoencoder")
-    assert given == {"count": 4, "vocabulary": "shapes", "kind": "pair", "seed": 0, "settings": settings}
+    assert given == {"count": 4, "vocabulary": "objects", "kind": "pair", "seed": 0, "settings": settings}
     assert shapes == [(16, 24, 3)] * 3 + [(16, 16, 3)] * 3
     assert capsys.readouterr().out.splitlines()[1:] == [
         "colour              4  75.0% (30.1% to 95.4%)           100.0%  100.0%",

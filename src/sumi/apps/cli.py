@@ -71,7 +71,7 @@ def evaluate(words: Sequence[str]) -> None:
     parser = Parser("sumi eval", evaluate)
     add_model(parser)
     parser.add_argument("--count", metavar="N", type=int, default=1000, help="how many pictures (default: 1000)")
-    parser.add_argument("--vocabulary", metavar="NAME", default="shapes", help="shapes, objects or world (default: shapes)")
+    parser.add_argument("--vocabulary", metavar="NAME", default="objects", help="shapes, objects or world (default: objects)")
     parser.add_argument("--kind", metavar="NAME", help="one kind of scene (default: all)")
     parser.add_argument("--json", action="store_true", help="print every number, with its interval of confidence, as JSON")
     for name in ("seed", "steps", "guidance"):

@@ -16,7 +16,7 @@ from sumi.nets.unet import UNet
 from sumi.store.anything import open_model
 from sumi.store.model import Parts, build
 
-SHIPPED = Path(str(files("sumi"))) / "weights" / "sumi-shapes"
+SHIPPED = Path(str(files("sumi"))) / "weights" / "sumi-objects"
 
 
 def load(
