@@ -232,6 +232,8 @@ def asked(**fields: Any) -> Callable[[LatentDiffusion], Tensor]:
 
     def made(ours: LatentDiffusion) -> Tensor:
         settings = {"seed": SEED, "steps": STEPS, "guidance": GUIDANCE, "negative": NEGATIVE} | fields
+        if settings["guidance"] == 1:  # nothing is led away from
+            settings["negative"] = ""
         return torch.stack([picture.latent for picture in illustrate(ours, settings.pop("prompts", PROMPTS), **settings)])
 
     return made

@@ -288,6 +288,8 @@ def assert_same(ours: LatentDiffusion, latents: Tensor, theirs: Seen) -> None:
 def assert_illustrates(ours: LatentDiffusion, theirs: Seen, **fields: Any) -> None:
     """The same by way of a request, from words to bytes."""
     fields = {"seed": SEED, "steps": STEPS, "guidance": GUIDANCE, "negative": NEGATIVE, "sampler": "ddim", "spacing": "leading"} | fields
+    if fields["guidance"] == 1:  # nothing is led away from
+        fields["negative"] = ""
     pictures = list(illustrate(ours, fields.pop("prompts", PROMPTS), **fields))
     assert_same(ours, torch.stack([picture.latent for picture in pictures]), theirs)
     for picture, other in zip(pictures, to_pil(theirs.pictures), strict=True):
