@@ -11,6 +11,7 @@ import torch
 from diffusers.schedulers import AysSchedules
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from published import k_diffusion_sampling
 from sumi.config import ScheduleConfig
@@ -156,12 +157,11 @@ def test_lcm_is_that_of_diffusers(steps, kind):
 
 
 def test_beta_t_is_that_of_comfyui():
-    scipy_stats = pytest.importorskip("scipy.stats")
     for steps in (5, 10, 20, 50):
-        theirs = np.rint(scipy_stats.beta.ppf(1 - np.linspace(0, 1, steps, endpoint=False), 0.6, 0.6) * 999)
+        theirs = np.rint(stats.beta.ppf(1 - np.linspace(0, 1, steps, endpoint=False), 0.6, 0.6) * 999)
         assert SD.t(spaced(SD, steps, "beta_t")[:-1]).tolist() == theirs.tolist()
     # From here on they leave out what comes twice.
-    theirs = np.rint(scipy_stats.beta.ppf(1 - np.linspace(0, 1, 200, endpoint=False), 0.6, 0.6) * 999)
+    theirs = np.rint(stats.beta.ppf(1 - np.linspace(0, 1, 200, endpoint=False), 0.6, 0.6) * 999)
     ours = SD.t(spaced(SD, 200, "beta_t")[:-1]).numpy()
     assert len(set(theirs)) < 200 and set(theirs) < set(ours) and abs(ours - theirs).max() <= 2
 
@@ -200,10 +200,9 @@ def test_exponential_and_beta_are_those_of_diffusers(steps, spacing, ours):
 
 @pytest.mark.parametrize("shape", [0.3, 0.6, 1.0, 2.5])
 def test_quantiles_of_the_beta_distribution_are_those_of_scipy(shape):
-    scipy_stats = pytest.importorskip("scipy.stats")
     p = np.concatenate([np.linspace(0, 1, 101), [1e-12, 1e-6, 1 - 1e-9, 0.4999, 0.5001]])
     ours = beta_quantile(torch.from_numpy(p), shape).numpy()
-    np.testing.assert_allclose(ours, scipy_stats.beta.ppf(p, shape, shape), rtol=0, atol=5e-15)
+    np.testing.assert_allclose(ours, stats.beta.ppf(p, shape, shape), rtol=0, atol=5e-15)
 
 
 def test_kl_optimal_is_even_in_the_angle():
