@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import sumi
-from sumi import pipeline
+from sumi import pipeline, running
 from sumi.apps.cli import main
 from sumi.diffusion.noise import normal
 from sumi.diffusion.samplers.table import SAMPLERS
@@ -25,7 +25,7 @@ from sumi.nets.clip import TextEncoder
 from sumi.nets.unet import UNet
 from sumi.pipeline import again, changed, generate, repeat, stream
 from sumi.request import Request
-from sumi.resolve import kept, resolve
+from sumi.resolve.defaults import kept, resolve
 
 CAT = Request(prompt="a [red:two:0.5] (cat:1.2)", seed=7, steps=4)
 GOLDEN = Path(__file__).parent / "golden.json"
@@ -63,7 +63,7 @@ def test_a_file_is_made_again_to_the_bit_whatever_the_sampler(tiny: LatentDiffus
     ids=str,
 )
 def test_whatever_was_asked_for_is_asked_for_again(tiny: LatentDiffusion, fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "batch_size", lambda *_: 2)
+    monkeypatch.setattr(running, "batch_size", lambda *_: 2)
     for picture in generate(tiny, CAT, count=3, **fields):
         assert same(picture, again(tiny, picture.record))
 
@@ -71,7 +71,7 @@ def test_whatever_was_asked_for_is_asked_for_again(tiny: LatentDiffusion, fields
 def test_noise_of_torch_is_one_batch_whatever_the_memory(tiny: LatentDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
     """As one generator draws for all of them, the third picture of three is another than the third of four."""
     three = generate(tiny, CAT, count=3, noise="torch", sampler="euler_ancestral")
-    monkeypatch.setattr(pipeline, "batch_size", lambda *_: 1)
+    monkeypatch.setattr(running, "batch_size", lambda *_: 1)
     assert all(
         same(one, other) for one, other in zip(three, generate(tiny, CAT, count=3, noise="torch", sampler="euler_ancestral"), strict=True)
     )
@@ -129,7 +129,7 @@ def test_another_number_is_made_alone(tiny: LatentDiffusion) -> None:
 
 def test_where_there_is_no_room_for_all_of_them_fewer_are_computed(tiny: LatentDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
     picture = generate(tiny, CAT, count=3)[2]
-    monkeypatch.setattr(pipeline, "batch_size", lambda *_: 2)
+    monkeypatch.setattr(running, "batch_size", lambda *_: 2)
     repeated = again(tiny, picture.record)
     assert repeated.record.together == (2, 1) and torch.allclose(repeated.latent, picture.latent, atol=1e-4)
 
@@ -179,7 +179,7 @@ def test_of_a_picture_to_start_from_the_file_is_remembered(tiny: LatentDiffusion
     Image.new("RGB", (32, 32)).save(photo)
     with pytest.raises(RequestError, match="is not the picture that it was"):
         again(tiny, picture.record)
-    assert again(tiny, picture.record, image=str(photo)).request.image_sha256 != picture.request.image_sha256
+    assert again(tiny, picture.record, image=str(photo)).request.digests != picture.request.digests
     photo.unlink()
     with pytest.raises(ImageError, match="missing"):
         again(tiny, picture.record)

@@ -21,6 +21,8 @@ LEVELS = [
     {"models"},
     {"store"},
     {"resolve"},
+    {"events"},
+    {"running"},
     {"pipeline", "explain", "train"},
     {"apps"},
     {"__main__"},

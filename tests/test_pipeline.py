@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import sumi
-from sumi import pipeline
+from sumi import running
 from sumi.config import ModelSpec
 from sumi.diffusion.noise import Noise
 from sumi.diffusion.samplers.table import SAMPLERS
@@ -20,8 +20,8 @@ from sumi.errors import CheckpointError, OutputError, RequestError, SumiError
 from sumi.models.latent_diffusion import LatentDiffusion
 from sumi.models.zoo import ZOO
 from sumi.pipeline import Decoded, Encoded, Finished, Picture, Step, generate, illustrate, stream
-from sumi.request import Request
-from sumi.resolve import resolve
+from sumi.request import FILES, Request
+from sumi.resolve.defaults import resolve
 from sumi.store.assembly import load
 from sumi.store.record import read
 
@@ -55,7 +55,8 @@ def test_what_is_left_open_is_the_models(tiny: LatentDiffusion) -> None:
         seed=0, steps=4, guidance=3.0, sampler="ddim", spacing="trailing", eta=0.0, options={}, height=16, width=24
     )  # fmt: skip
     assert resolve(request, tiny.spec) == request
-    unused = {"image", "image_sha256", "strength", "variation_seed", "sigmas", "guidance_interval", "threshold", "mimic"}
+    unused = {*FILES, "digests", "strength", "outpaint", "image_guidance", "level", "label", "variation_seed", "sigmas"}
+    unused |= {"guidance_interval", "threshold", "mimic", "hires", "hires_strength", "hires_steps", "tile", "tile_overlap"}
     assert {name for name, value in dataclasses.asdict(request).items() if value is None} == unused
 
 
@@ -130,13 +131,12 @@ NEEDS = {
     "ldm-superres": "a picture to enlarge",
     "sd2-depth": "a depth map",
     "ldm-semantic": "a map of classes",
-    "sd2-unclip-h": "the embedding of a picture",
-    "sd2-unclip-l": "the embedding of a picture",
-    "ldm-imagenet": "a label",
-    "ldm-imagenet-f8": "a label",
-    "ldm-layout": "a layout of boxes",
-    "rdm": "a context other than text",
+    "sd2-unclip-h": "a picture to make variations of",
+    "sd2-unclip-l": "a picture to make variations of",
+    "ldm-imagenet": "a class label",
+    "ldm-imagenet-f8": "a class label",
 }
+NEVER = {"ldm-layout": "a layout of boxes", "rdm": "a context other than text"}
 
 
 @pytest.mark.parametrize("spec", ZOO.values(), ids=ZOO)
@@ -147,8 +147,11 @@ def test_a_model_that_needs_more_than_a_prompt_is_refused(spec: ModelSpec) -> No
         assert resolve(Request(), spec).steps == spec.steps
         with pytest.raises(RequestError, match="without words: leave the prompt empty"):
             resolve(CAT, spec)
+    elif spec.name in NEVER:
+        with pytest.raises(RequestError, match=f"^{spec.name} needs {NEVER[spec.name]}, which a request cannot give: use another model"):
+            resolve(Request(), spec)
     else:
-        with pytest.raises(RequestError, match=f"^{spec.name} needs {NEEDS[spec.name]}, which a request cannot give: use a model of text"):
+        with pytest.raises(RequestError, match=f"^{spec.name} needs {NEEDS[spec.name]}: give it one as [a-z_]+, or use another model"):
             resolve(Request(), spec)
 
 
@@ -156,7 +159,7 @@ def test_a_model_that_needs_more_than_a_prompt_is_refused(spec: ModelSpec) -> No
 
 
 def test_the_events_of_a_run(tiny: LatentDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "batch_size", lambda *_: 2)
+    monkeypatch.setattr(running, "batch_size", lambda *_: 2)
     events = list(stream(tiny, dataclasses.replace(CAT, count=3, first=5)))
     batch = [Step, Step, Step, Decoded]
     assert [type(event) for event in events] == [Encoded, *batch, *batch, Finished]
@@ -261,7 +264,7 @@ def test_noise_is_bit_equal_alone_and_among_others() -> None:
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_how_pictures_are_batched_changes_nothing(tiny: LatentDiffusion, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     together = generate(tiny, CAT, sampler="euler_ancestral", count=4)
-    monkeypatch.setattr(pipeline, "batch_size", lambda *_: size)
+    monkeypatch.setattr(running, "batch_size", lambda *_: size)
     batched = generate(tiny, CAT, sampler="euler_ancestral", count=4)
     assert all(alike(one, other) for one, other in zip(together, batched, strict=True))
 
@@ -291,7 +294,7 @@ def test_a_file_carries_the_request_that_makes_it_again(tiny: LatentDiffusion, t
 def test_many_prompts_share_a_batch_and_each_picture_can_be_made_alone(
     tiny: LatentDiffusion, calls: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "batch_size", lambda *_: 2)
+    monkeypatch.setattr(running, "batch_size", lambda *_: 2)
     prompts = ["a cat", "", "two stars"]
     pictures = list(illustrate(tiny, prompts, CAT, first=4, steps=2))
     assert calls == [4, 4, 2, 2]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sumi.errors import PromptError, RequestError
-from sumi.request import FIELDS, Request
+from sumi.request import FIELDS, FILES, Request
 
 RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**64 - 1),
@@ -30,13 +30,26 @@ RANGES: dict[str, tuple[float, float]] = {
     "mimic": (0, 100),
     "width": (1, 8192),
     "height": (1, 8192),
+    "noise_multiplier": (0, 2),
+    "image_guidance": (0, 100),
+    "mask_grow": (-1024, 1024),
+    "mask_blur": (0, 256),
+    "level": (0, 999),
+    "hires": (1, 8),
+    "hires_strength": (0, 1),
+    "hires_steps": (1, 10_000),
+    "tile": (8, 8192),
+    "tile_overlap": (0, 8192),
 }
-LISTS: dict[str, tuple[float, float]] = {"sigmas": (0, 1e6), "guidance_interval": (0, 1e6)}
-TEXTS = ("prompt", "negative", "image", "image_sha256", "sampler", "spacing")
+LISTS: dict[str, tuple[float, float]] = {"sigmas": (0, 1e6), "guidance_interval": (0, 1e6), "outpaint": (0, 4096)}
+COUNTS = {"guidance_interval": 2, "outpaint": 4}
+FLAGS = ("exact", "mask_invert")
+TEXTS = ("prompt", "negative", "label", "sampler", "spacing", *FILES)
 CHOICES = {
     "emphasis": ("mean", "plain", "off"),
     "noise": ("native", "torch", "a1111-cpu", "a1111-nv"),
     "guidance_method": ("cfg", "cfg++", "apg"),
+    "seamless": ("none", "x", "y", "both"),
 }
 
 
@@ -50,9 +63,10 @@ def values(name: str) -> st.SearchStrategy[Any]:
     elif field.type is bool:
         value = st.booleans()
     elif field.type is dict:
-        value = st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), st.floats(-1e9, 1e9))
+        texts = st.text(st.characters(exclude_categories=["Cs"]))
+        value = st.dictionaries(texts, texts if name == "digests" else st.floats(-1e9, 1e9))
     elif field.type is tuple:
-        size = {"min_size": 2, "max_size": 2} if name == "guidance_interval" else {}
+        size = {"min_size": COUNTS[name], "max_size": COUNTS[name]} if name in COUNTS else {}
         value = st.lists(st.floats(*LISTS[name]), **size).map(tuple)
     else:
         value = (st.integers if field.type is int else st.floats)(*RANGES[name])
@@ -60,7 +74,14 @@ def values(name: str) -> st.SearchStrategy[Any]:
 
 
 def test_every_field_has_a_range_or_is_text_and_is_documented() -> None:
-    assert set(FIELDS) == {field.name for field in dataclasses.fields(Request)} == {*RANGES, *LISTS, *TEXTS, *CHOICES, "exact", "options"}
+    assert (
+        set(FIELDS)
+        == {field.name for field in dataclasses.fields(Request)}
+        == {
+            *(*RANGES, *LISTS, *TEXTS, *CHOICES, *FLAGS),
+            *("options", "digests"),
+        }
+    )
     assert all(field.doc for field in FIELDS.values())
 
 
@@ -68,7 +89,7 @@ def test_every_field_has_a_range_or_is_text_and_is_documented() -> None:
 def test_a_number_may_be_either_end_of_its_range_and_no_further(name: str) -> None:
     for end, beyond in zip(RANGES[name], (-1, 1), strict=True):
         assert getattr(Request(**{name: end}), name) == end
-        with pytest.raises(RequestError, match=rf"^{name} must be from [\d.]+ to \d+; got "):
+        with pytest.raises(RequestError, match=rf"^{name} must be from -?[\d.]+ to \d+; got "):
             Request(**{name: end + beyond})
 
 
@@ -107,6 +128,12 @@ def test_numbers_in_a_list_are_finite_numbers_too(name: str, value: object) -> N
 def test_options_are_finite_numbers_by_name(value: object) -> None:
     with pytest.raises(RequestError, match=r"^options (order )?must be "):
         Request(options=value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", ["image", {"image": 3}, {3: "abc"}, {"image": "\ud800"}, [("image", "abc")]])
+def test_digests_are_texts_by_name(value: object) -> None:
+    with pytest.raises(RequestError, match="^digests must be texts by name; got "):
+        Request(digests=value)  # type: ignore[arg-type]
 
 
 def test_an_interval_has_two_ends() -> None:

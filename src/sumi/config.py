@@ -153,6 +153,8 @@ class MapConfig:
     classes: int = 182
     channels: int = 3
     halvings: int = 2
+    patch_size: int = 1
+    """Cells along one side, of what is left, that enter as channels of one; published models have 1."""
 
 
 @dataclass(frozen=True)
@@ -200,14 +202,20 @@ class ModelSpec:
     text_2: TextConfig | None = None
     """A second text encoder, whose features lie beside the first's and whose pooled vector is the one used (SDXL)."""
     label: LabelConfig | None = None
-    """Class labels as context."""
+    """Class labels as context, behind the words where there are words."""
     map: MapConfig | None = None
     """Segmentation maps as channels beside the latent."""
+    vision: VisionConfig | None = None
+    """The image encoder whose embedding of a picture the UNet is told (unCLIP)."""
     concat: tuple[Concat, ...] = ()
     """What lies beside the noised latent in the UNet's input, in order."""
+    optional: bool = False
+    """Whether the model was trained without its labels and without each of `concat`, too, so that they may be left out."""
     zero_null: bool = False
     """No prompt is zeros rather than what the text encoders say of the empty one (SDXL, which was trained so)."""
     schedule: ScheduleConfig = ScheduleConfig()
+    classes: tuple[str, ...] = ()
+    """Names of the classes of labels, where they have any. In a map they count from 1, and 0 is what is none of them."""
     size: tuple[int, int] = (512, 512)
     """Height and width, in pixels, of a picture when none are asked for."""
     steps: int = 50

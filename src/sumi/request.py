@@ -16,6 +16,10 @@ from sumi.errors import PromptError, RequestError
 
 LONGEST = 100_000
 """The most characters of a text."""
+LONGEST_FILE = 100_000_000
+"""Of a data: URL."""
+FILES = ("image", "mask", "map", "depth", "low_res", "like")
+"""The fields that name a picture to go by."""
 
 
 class Range(NamedTuple):
@@ -41,8 +45,8 @@ class Group(NamedTuple):
 class Request:
     """One run: which pictures, and how to make them.
 
-    None stands for the model's own default, and for a seed drawn once; `sumi.resolve.resolve` fills all of them in and refuses what
-    a given model cannot serve. RequestError for a value out of its range or of another type: "20" is not 20.
+    None stands for the model's own default, and for a seed drawn once; `sumi.resolve.defaults.resolve` fills all of them in and refuses
+    what a given model cannot serve. RequestError for a value out of its range or of another type: "20" is not 20.
     `dataclasses.replace` makes a changed one, checked again.
     """
 
@@ -55,10 +59,41 @@ class Request:
     clip_skip: Annotated[int, "layer of the text encoder, from the model's own backwards (default: 1, its own)", Range(1, 64)] = 1
     width: Annotated[int | None, "of a picture, in pixels (default: the model's)", Range(1, 8192)] = None
     height: Annotated[int | None, "of a picture, in pixels (default: the model's)", Range(1, 8192)] = None
-    image: Annotated[str | None, "a picture to start from, scaled and cropped to the size asked for (default: from noise alone)"] = None
-    image_sha256: Annotated[str | None, "what the file of that picture must be; filled in when it is read"] = None
-    strength: Annotated[float | None, "how much of that picture is made anew, up to 1 (default: 0.75)", Range(0, 1)] = None
+    label: Annotated[str | None, "the class of what it shows, by name or number, for models that take one"] = None
+    seamless: Annotated[Literal["none", "x", "y", "both"], "edges that meet when pictures are laid side by side (default: none)"] = "none"
+
+    image: Annotated[
+        str | None,
+        "a picture to start from: a PNG, JPEG or WebP file, - for standard input, or a data: URL (default: from noise alone)",
+        Group("pictures to go by (files, - for standard input, or data: URLs)"),
+    ] = None
+    strength: Annotated[float | None, "how much of it is made anew, up to 1 (default: 0.75; with a mask 1)", Range(0, 1)] = None
     exact: Annotated[bool, "with a picture to start from: all the steps, where else only their last ones are run"] = False
+    noise_multiplier: Annotated[float, "of the noise that it starts from, for more detail or less (default: 1)", Range(0, 2)] = 1.0
+    image_guidance: Annotated[
+        float | None, "how strictly that picture is followed, by models that edit as they are told (default: 1.5)", Range(0, 100)
+    ] = None
+    mask: Annotated[str | None, "where the picture is white, the other is made anew; the rest of it stays as it is, to the bit"] = None
+    mask_grow: Annotated[int, "pixels by which the mask grows; negative: shrinks (default: 0)", Range(-1024, 1024)] = 0
+    mask_blur: Annotated[float, "pixels over which the new and the old blend (default: 0)", Range(0, 256)] = 0.0
+    mask_invert: Annotated[bool, "black is what is made anew"] = False
+    outpaint: Annotated[
+        tuple[float, ...] | None, "pixels to add to the picture on its left, top, right and bottom", Range(0, 4096), Count(4)
+    ] = None
+    map: Annotated[str | None, "what is where: a picture whose grey values, or colours of its palette, are numbers of classes"] = None
+    depth: Annotated[str | None, "how near everything is: a picture that is lighter where it is nearer"] = None
+    low_res: Annotated[str | None, "a picture to make four times as large"] = None
+    like: Annotated[str | None, "a picture to make variations of"] = None
+    level: Annotated[int | None, "noise that hides details of low_res or like (default: 20 or 0)", Range(0, 999)] = None
+    digests: Annotated[dict[str, str] | None, "SHA-256 of those files by field; filled in when they are read"] = None
+
+    hires: Annotated[
+        float | None, "make the picture again this many times as large, starting from it", Range(1, 8), Group("larger pictures")
+    ] = None
+    hires_strength: Annotated[float | None, "how much of it is made anew then (default: 0.5)", Range(0, 1)] = None
+    hires_steps: Annotated[int | None, "sampling steps then (default: as many)", Range(1, 10_000)] = None
+    tile: Annotated[int | None, "side of the windows in which larger pictures are made, in pixels (default: whole)", Range(8, 8192)] = None
+    tile_overlap: Annotated[int | None, "pixels that windows share (default: half of tile)", Range(0, 8192)] = None
 
     seed: Annotated[int | None, "the noise that pictures start from (default: drawn)", Range(0, 2**64 - 1), Group("which noise")] = None
     first: Annotated[int, "number of the first picture: picture 3 of a seed is the same in any run (default: 0)", Range(0, 2**32 - 1)] = 0
@@ -127,7 +162,7 @@ class Request:
 class Field:
     """What `Request` says of one of its fields.
 
-    type: str, int, float, bool, tuple (of floats) or dict (of floats by name); optional: whether it may be None.
+    type: str, int, float, bool, tuple (of floats) or dict (of floats, or of texts, by name); optional: whether it may be None.
     """
 
     type: type
@@ -137,6 +172,7 @@ class Field:
     range: Range | None = None
     choice: tuple[str, ...] = ()
     count: Count | None = None
+    texts: bool = False
 
     def checked(self, name: str, value: Any) -> Any:
         """The value, whole numbers as float where that is the type. RequestError if it is not one."""
@@ -145,14 +181,15 @@ class Field:
         if self.type is tuple:
             return self._numbers(name, value)
         if self.type is dict:
-            return self._named(name, value)
+            return self._texts(name, value) if self.texts else self._named(name, value)
         kind = type(value)
         if kind is not self.type and (kind, self.type) != (int, float):
             kinds = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
             raise RequestError(f"{name} must be {kinds[self.type]}; got {reprlib.repr(value)}")
         self._in_range(name, value)
-        if isinstance(value, str) and len(value) > LONGEST:
-            raise RequestError(f"{name} must be at most {LONGEST} characters; got {len(value)}")
+        longest = LONGEST_FILE if name in FILES else LONGEST
+        if isinstance(value, str) and len(value) > longest:
+            raise RequestError(f"{name} must be at most {longest} characters; got {len(value)}")
         if isinstance(value, str) and not _is_unicode(value):
             raise PromptError(f"the {name} is not Unicode text: type it again, in UTF-8")
         if self.choice and value not in self.choice:
@@ -188,6 +225,11 @@ class Field:
         for key, number in value.items():
             self._in_range(f"{name} {key}", number)
         return {key: float(number) for key, number in value.items()}
+
+    def _texts(self, name: str, value: Any) -> dict[str, str]:
+        if not isinstance(value, dict) or not all(isinstance(part, str) and _is_unicode(part) for pair in value.items() for part in pair):
+            raise RequestError(f"{name} must be texts by name; got {reprlib.repr(value)}")
+        return dict(value)
 
     def _in_range(self, name: str, value: Any) -> None:
         if self.range and not self.range.low <= value <= self.range.high:
@@ -228,7 +270,16 @@ def _fields() -> dict[str, Field]:
         kind, choice = get_origin(union[0]) or union[0], ()
         if kind is Literal:
             kind, choice = str, get_args(union[0])
-        found[name] = Field(kind, len(union) > 1, doc, group.title, range=marks.get(Range), choice=choice, count=marks.get(Count))
+        found[name] = Field(
+            kind,
+            len(union) > 1,
+            doc,
+            group.title,
+            range=marks.get(Range),
+            choice=choice,
+            count=marks.get(Count),
+            texts=get_args(union[0]) == (str, str),
+        )
     return found
 
 

@@ -1,7 +1,6 @@
 """The command line: what it writes where, and one line for anything wrong."""
 
 import io
-import json
 import os
 import re
 import resource
@@ -15,7 +14,6 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -23,9 +21,6 @@ from sumi.apps.cli import COMMANDS, main
 from sumi.request import FIELDS, Request
 from sumi.store.images import open_image
 from sumi.store.record import read
-from sumi.train.evaluate import Painter, Report
-from sumi.train.metrics import wilson
-from sumi.train.scenes import World
 
 Run = Callable[..., tuple[int, list[str], list[str]]]
 
@@ -283,46 +278,6 @@ def test_train_runs_a_recipe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     assert main(["train", "shapes.toml", "--minutes", "1.5", "--fresh"]) == 0
     assert given == {"recipe": "shapes.toml", "out": None, "device": None, "minutes": 1.5, "fresh": True}
     assert capsys.readouterr().out == f"{tmp_path}\n"
-
-
-def test_eval_prints_a_table_or_json(tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    given: dict[str, Any] = {}
-    shapes: list[tuple[int, ...]] = []
-
-    def fake(painter: Painter, **options: Any) -> Report:
-        given.update(options)
-        scenes = [World("shapes").sample(np.random.default_rng(number)) for number in range(3)]
-        shapes.extend(picture.shape for picture in painter(scenes))
-        generated, real = ({"colour": wilson(right, 4), "count": wilson(0, 0)} for right in (3, 4))
-        shapes.extend(picture.shape for picture in options["autoencoder"](scenes))
-        first_stage = {"colour": wilson(4, 4), "count": wilson(0, 0)}
-        return Report(generated, real, {"count": wilson(1, 2)}, first_stage, {"count": wilson(2, 2)}, {})
-
-    monkeypatch.setattr("sumi.train.evaluate.evaluate", fake)
-    assert main(["eval", "-m", str(tiny_model), "--count", "4", "--kind", "pair", "--steps", "2"]) == 0
-    settings = {"model": "tiny", "steps": 2, "guidance": 3.0, "sampler": "ddim", "spacing": "trailing"}
-    assert given.pop("autoencoder")
-    assert given == {"count": 4, "vocabulary": "objects", "kind": "pair", "seed": 0, "settings": settings}
-    assert shapes == [(16, 24, 3)] * 3 + [(16, 16, 3)] * 3
-    assert capsys.readouterr().out.splitlines()[1:] == [
-        "colour              4  75.0% (30.1% to 95.4%)           100.0%  100.0%",
-        "all, count          2  50.0% (9.5% to 90.5%)            100.0%",
-    ]
-    assert main(["eval", "-m", str(tiny_model), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["real"]["colour"]["value"] == 1
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--kind", "zebra"], "there is no kind 'zebra': use single, "),
-        (["--vocabulary", "all"], "there is no vocabulary 'all': use shapes, objects, world"),
-        (["--count", "0"], "count must be from 1 to 4294967295; got 0"),
-    ],
-)
-def test_eval_refuses_what_there_is_not(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["eval", *words]) == 2
-    assert message in capsys.readouterr().err
 
 
 # As a process

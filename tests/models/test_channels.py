@@ -56,7 +56,9 @@ def test_a_source_is_not_scaled_and_its_null_is_zeros(autoencoder: Autoencoder) 
 
 def test_a_picture_to_enlarge_is_noised_to_the_level_that_is_told() -> None:
     image = torch.rand(2, 3, 8, 8)
-    assert LowRes()(image).concat is image
+    assert torch.equal(LowRes()(image).concat, image)
+    patches = LowRes(2)(image).concat
+    assert patches.shape == (2, 12, 4, 4) and torch.equal(patches[:, 3 + 4], image[:, 1, 1::2, 1::2])
     abar = torch.cumprod(1 - torch.linspace(0.0001**0.5, 0.02**0.5, 1000, dtype=torch.float64) ** 2, 0)
     for level in (None, 0, 350):
         found = NoisyLowRes()(image, NOISE, level)

@@ -74,7 +74,7 @@ def test_a_larger_picture_has_more_cells(tiny: LatentDiffusion) -> None:
 
 @pytest.mark.parametrize(
     ("concat", "what"),
-    [("mask", "a mask"), ("image", "a picture"), ("low_res", "a picture"), ("depth", "a depth map")],
+    [("mask", "a mask"), ("image", "a picture to change"), ("low_res", "a picture to enlarge"), ("depth", "a depth map")],
 )
 def test_an_input_that_is_missing_is_named(tiny: LatentDiffusion, concat: Concat, what: str) -> None:
     others: tuple[Concat, ...] = ("masked_image",) if concat == "mask" else ()
@@ -91,11 +91,11 @@ def test_labels_and_embeddings_have_nulls(tiny: LatentDiffusion) -> None:
     assert torch.equal(given.context[:, 0], table.embedding.weight[[1, 2]]) and torch.equal(
         away.context[:, 0], table.embedding.weight[[4, 4]]
     )
-    with pytest.raises(RequestError, match="needs a label"):
+    with pytest.raises(RequestError, match="needs a class label"):
         labelled.conditions(["", ""], Inputs(), NOISE)
     seen = replace(tiny, prompt=None, image_embedding=ImageEmbedding(torch.zeros(4), torch.ones(4)))
     given, away = seen.conditions(["", ""], Inputs(embedding=torch.ones(2, 4)), NOISE)
     assert given.vector is not None and away.vector is not None
     assert given.vector.shape == (2, 8) and torch.equal(away.vector, torch.zeros(2, 8))
-    with pytest.raises(RequestError, match="needs the embedding of a picture"):
+    with pytest.raises(RequestError, match="needs a picture to make variations of"):
         seen.conditions(["", ""], Inputs(), NOISE)

@@ -13,17 +13,19 @@ import pytest
 from diffusers import AutoencoderKL, UNet2DConditionModel, UNet2DModel, VQModel
 from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertConfig, LDMBertModel
 from torch import nn
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from sumi.config import AutoencoderConfig, BertConfig, ModelSpec, TextConfig, UNetConfig
+from sumi.config import AutoencoderConfig, BertConfig, ModelSpec, TextConfig, UNetConfig, VisionConfig
 from sumi.models import zoo
+from sumi.models.embedders import takes_image_embedding
 from sumi.models.placement import weightless
 from sumi.nets.autoencoder import Autoencoder
 from sumi.nets.bert import BertEncoder
-from sumi.nets.clip import TextEncoder
+from sumi.nets.clip import TextEncoder, VisionEncoder
 from sumi.nets.unet import UNet
 from support import parameters
 
-Config = UNetConfig | AutoencoderConfig | TextConfig | BertConfig
+Config = UNetConfig | AutoencoderConfig | TextConfig | BertConfig | VisionConfig
 
 UNETS = {
     "sd15": (859_520_964, "5159ace1d6e6"),
@@ -78,6 +80,10 @@ TEXT_ENCODERS = {
     "BERT_F4": (186_154_682, "fee33b39e7e8"),
     "BERT_BOXES": (58_858_496, "c84f81c9104b"),
 }
+IMAGE_ENCODERS = {
+    "CLIP_L_VISION": (303_966_208, "9a81991213e1"),
+    "OPENCLIP_H_VISION": (632_076_800, "7d2d43e6ea7d"),
+}
 
 
 def autoencoder(kind: type[nn.Module], widths: tuple[int, ...], attention: int = 0, **arguments: int) -> nn.Module:
@@ -94,6 +100,10 @@ def autoencoder(kind: type[nn.Module], widths: tuple[int, ...], attention: int =
 
 def bert(**arguments: int) -> nn.Module:
     return LDMBertModel(LDMBertConfig(encoder_attention_heads=8, head_dim=64, **arguments))
+
+
+def image_encoder(**arguments: Any) -> nn.Module:
+    return CLIPVisionModelWithProjection(CLIPVisionConfig(image_size=224, patch_size=14, num_attention_heads=16, **arguments))
 
 
 # Architectures whose published size nobody states, by those who wrote them down in other code.
@@ -128,6 +138,14 @@ UNSTATED: list[tuple[tuple[int, str], Callable[[], nn.Module]]] = [
         TEXT_ENCODERS["BERT_BOXES"],
         lambda: bert(d_model=512, encoder_ffn_dim=2048, encoder_layers=16, vocab_size=8192, max_position_embeddings=92),
     ),
+    (
+        IMAGE_ENCODERS["CLIP_L_VISION"],
+        lambda: image_encoder(hidden_size=1024, num_hidden_layers=24, intermediate_size=4096, projection_dim=768),
+    ),
+    (
+        IMAGE_ENCODERS["OPENCLIP_H_VISION"],
+        lambda: image_encoder(hidden_size=1280, num_hidden_layers=32, intermediate_size=5120, projection_dim=1024),
+    ),
 ]
 
 
@@ -143,6 +161,8 @@ def build(config: Config) -> nn.Module:
                 return TextEncoder(config)
             case BertConfig():
                 return BertEncoder(config)
+            case VisionConfig():
+                return VisionEncoder(config)
 
 
 @cache
@@ -174,6 +194,11 @@ def test_text_encoder(name: str, config: TextConfig | BertConfig) -> None:
     assert fingerprint(config) == TEXT_ENCODERS[name]
 
 
+@pytest.mark.parametrize(("name", "config"), named(VisionConfig).items())
+def test_image_encoder(name: str, config: VisionConfig) -> None:
+    assert fingerprint(config) == IMAGE_ENCODERS[name]
+
+
 @pytest.mark.parametrize(("row", "build"), UNSTATED)
 def test_rows_that_nobody_states(row: tuple[int, str], build: Callable[[], nn.Module]) -> None:
     with weightless():
@@ -187,6 +212,7 @@ def test_every_spec_is_in_the_zoo() -> None:
 def test_every_part_of_a_spec_has_a_row() -> None:
     texts = {text for spec in zoo.ZOO.values() for text in (spec.text, spec.text_2) if text is not None}
     assert texts <= set(named(TextConfig, BertConfig).values())
+    assert {spec.vision for spec in zoo.ZOO.values()} - {None} <= set(named(VisionConfig).values())
     assert {spec.autoencoder for spec in zoo.ZOO.values()} <= set(named(AutoencoderConfig).values())
 
 
@@ -199,6 +225,9 @@ def test_the_parts_of_a_spec_fit(spec: ModelSpec) -> None:
         assert sum(widths) == spec.unet.context_width
     channels = {"mask": 1, "depth": 1, "low_res": 3, "masked_image": latent, "image": latent, "map": spec.map and spec.map.channels}
     assert latent + sum(channels[name] for name in spec.concat) == spec.unet.in_channels
+    assert (spec.vision is not None) == takes_image_embedding(spec)
+    if spec.vision is not None:
+        assert 2 * spec.vision.projection_width == spec.unet.vector_width
     assert (spec.map is not None) == ("map" in spec.concat)
     assert all(side % spec.multiple == 0 for side in spec.size)
 

@@ -69,7 +69,9 @@ from sumi.models.zoo import SDXL, ZOO
 from sumi.pipeline import illustrate
 from sumi.store import folder, layout, schedulers
 from sumi.store.anything import open_model
+from sumi.store.clip_image import clip_pixels
 from sumi.store.folder import read_spec, write_model
+from sumi.store.images import to_pil
 from sumi.store.model import Model
 from support import assert_agree, randomise
 
@@ -171,7 +173,7 @@ def unclip(clip: Clip) -> Any:
     generator = torch.Generator().manual_seed(4)
     normalizer.mean.data, normalizer.std.data = torch.randn(1, 12, generator=generator), torch.rand(1, 12, generator=generator) + 0.5
     parts = {
-        "feature_extractor": transformers.CLIPImageProcessor(),
+        "feature_extractor": transformers.CLIPImageProcessorPil(size={"shortest_edge": 14}, crop_size=14),
         "image_encoder": randomise(transformers.CLIPVisionModelWithProjection(vision)),
         "image_normalizer": normalizer,
         "image_noising_scheduler": diffusers.DDPMScheduler(beta_schedule="squaredcos_cap_v2"),
@@ -246,7 +248,7 @@ def given(**inputs: Any) -> Callable[[LatentDiffusion], Tensor]:
 
 IMAGE, MASK = images(), torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(3))
 DEPTH = torch.rand(2, 1, 20, 20, generator=torch.Generator().manual_seed(3)) * 50
-SMALL, EYED = images(8), images(14)
+SMALL, EYED = images(8), to_pil(torch.rand(2, 3, 17, 23, generator=torch.Generator().manual_seed(5)) * 2 - 1)
 
 
 def edited(ours: LatentDiffusion) -> Tensor:
@@ -270,12 +272,14 @@ def deepened(ours: LatentDiffusion) -> Tensor:
 
 
 def alike(ours: LatentDiffusion) -> Tensor:
-    return given(embedding=torch.linspace(-1, 1, 24).reshape(2, 12), level=200)(ours)
+    with torch.no_grad():
+        embedding = ours.embed(torch.cat([clip_pixels(image, 14) for image in EYED]))
+    return given(embedding=embedding, level=200)(ours)
 
 
 def enlarged(ours: LatentDiffusion) -> Tensor:
     with torch.no_grad():
-        told, _ = ours.conditions(["", ""], Inputs(SMALL * 2 - 1), THIN)
+        told, _ = ours.conditions(["", ""], Inputs(low_res=SMALL * 2 - 1), THIN)
     return sampled(ours, unguided(ours.denoiser(), told), noise=THIN, eta=1.0)
 
 
@@ -299,9 +303,8 @@ def low(monkeypatch: pytest.MonkeyPatch, pipeline: Any) -> dict[str, Any]:
 
 
 def seen(monkeypatch: pytest.MonkeyPatch, pipeline: Any) -> dict[str, Any]:
-    embedding = torch.linspace(-1, 1, 24).reshape(2, 12)
-    feed(monkeypatch, module_of(type(pipeline)), drawn(NOISE, IMAGE_EMBEDDING, embedding))
-    return {"image_embeds": embedding}
+    feed(monkeypatch, module_of(type(pipeline)), drawn(NOISE, IMAGE_EMBEDDING, torch.zeros(2, 12)))
+    return {"image": EYED}
 
 
 def few(monkeypatch: pytest.MonkeyPatch, pipeline: Any) -> dict[str, Any]:
@@ -369,7 +372,7 @@ CASES = {
         upscaler,
         {"concat": ("low_res",), "prediction": "v", "start": 0.0001, "end": 0.02},
         WITH_NOISE | {"image": SMALL, "noise_level": 20},
-        given(image=SMALL * 2 - 1),
+        given(low_res=SMALL * 2 - 1),
         low,
     ),
     "unclip": Case(
@@ -378,7 +381,6 @@ CASES = {
         WITH_NOISE | {"noise_level": 200},
         alike,
         seen,
-        extras=("image_encoder", "feature_extractor"),
     ),
     "sdxl": Case(
         xl(diffusers.StableDiffusionXLPipeline), ENDS | {"zero_null": True}, WITH_NOISE | {"negative_prompt": None}, asked(negative=""),
@@ -483,6 +485,7 @@ def drawing(pipeline: Any, case: Case) -> Seen:
 def states(pipeline: Any) -> dict[str, dict[str, Tensor]]:
     """The weights of the parts that we have, by our names."""
     folders = {"unet": "unet", "vae": "vae", "vqvae": "vae", "bert": "bert", "image_normalizer": "image_normalizer"}
+    folders |= {"image_encoder": "image_encoder"}
     parts = {name: part for name, part in pipeline.components.items() if part is not None}
     found = {ours: parts[theirs].state_dict() for theirs, ours in folders.items() if theirs in parts}
     texts = [parts[name] for name in ("text_encoder", "text_encoder_2") if name in parts]
@@ -673,6 +676,8 @@ def test_what_lies_beside_is_what_there_is_room_for(kind: str, channels: int, co
         "sd2",
         "sd2-v",
         "sd2-depth",
+        "sd2-unclip-h",
+        "sd2-unclip-l",
         "sd-turbo",
         "x4-upscaler",
         "sdxl",

@@ -492,7 +492,7 @@ def test_upscaler(clip: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> 
     image = images(8)
     feed(monkeypatch, module_of(kind), drawn(NOISE, LOW_RES, image))
     theirs = painted(pipeline, vae, image=image, noise_level=20, latents=NOISE(0), **WORDED)
-    assert_same(ours, sampled(ours, guided(ours, Inputs(image * 2 - 1))), theirs)
+    assert_same(ours, sampled(ours, guided(ours, Inputs(low_res=image * 2 - 1))), theirs)
 
 
 def test_instruct_pix2pix(clip: Callable[..., Any]) -> None:
@@ -603,7 +603,7 @@ def test_ldm_super_resolution(monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = painted(kind(vae, unet, made), vae, image=image, eta=1.0)
     ours = model(unet, vae, made=made, concat=("low_res",))
     with torch.no_grad():
-        given, _ = ours.conditions(["", ""], Inputs(image), THIN)
+        given, _ = ours.conditions(["", ""], Inputs(low_res=image), THIN)
     assert_same(ours, sampled(ours, unguided(ours.denoiser(), given), noise=THIN, eta=1.0), theirs)
 
 

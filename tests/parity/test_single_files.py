@@ -44,7 +44,7 @@ def vocabularies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def networks(spec: ModelSpec) -> dict[str, nn.Module]:
     """As `expected`, whose networks nothing here fills; built once for all files of a form."""
-    parts = {part: getattr(spec, part) for part in ("unet", "text", "text_2", "label", "map")}
+    parts = {part: getattr(spec, part) for part in ("unet", "text", "text_2", "label", "map", "vision")}
     scale = 1.0 if spec.autoencoder.identity else 0.5
     return built(ModelSpec("any", **parts, autoencoder=replace(spec.autoencoder, latent_scale=scale)))
 
@@ -84,7 +84,9 @@ def small(spec: ModelSpec) -> ModelSpec:
         books = autoencoder.codebook_size and 7
         autoencoder = replace(autoencoder, block_channels=widths, layers_per_block=1, norm_groups=4, codebook_size=books)
     label, classes = spec.label and LabelConfig(5, WIDTH), spec.map and MapConfig(5, spec.map.channels)
-    return replace(spec, unet=network, autoencoder=autoencoder, text=text, text_2=text_2, label=label, map=classes)
+    eyes: dict[str, Any] = {"image_size": 8, "patch_size": 4, "width": WIDTH, "layers": 2, "heads": 2, "mlp_width": 2 * WIDTH}
+    vision = spec.vision and replace(spec.vision, **eyes, projection_width=3 * WIDTH)
+    return replace(spec, unet=network, autoencoder=autoencoder, text=text, text_2=text_2, label=label, map=classes, vision=vision)
 
 
 def shrunk(text: TextConfig | BertConfig | None, width: int) -> Any:
@@ -102,7 +104,7 @@ def shrunk(text: TextConfig | BertConfig | None, width: int) -> Any:
 def model(name: str) -> Model:
     """Of numbers of every precision that files have."""
     spec = small(ZOO[name])
-    kinds = {"unet": torch.float16, "text_encoder": torch.bfloat16, "text_encoder_2": torch.float16}
+    kinds = {"unet": torch.float16, "text_encoder": torch.bfloat16, "text_encoder_2": torch.float16, "image_encoder": torch.float16}
     draw = torch.Generator().manual_seed(0)
     states = {
         part: {
@@ -159,6 +161,8 @@ def published(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         }
     if name.startswith("ldm"):
         extra["first_stage_model.loss.discriminator.main.0.weight"] = torch.rand(4)
+    if "unclip" in name:  # what is left of the text encoder beside CLIP's image encoder
+        extra |= {"embedder.model.ln_final.weight": torch.rand(3 * WIDTH), "embedder.model.logit_scale": torch.tensor(4.6)}
     if name == "sd2-depth":
         extra["depth_model.model.pretrained.model.cls_token"] = torch.rand(4)
     return extra
@@ -277,6 +281,26 @@ def test_statistics_of_embeddings(tmp_path: Path) -> None:
     assert torch.equal(found.states[STATISTICS]["std"], torch.ones(1, 1024))
     write_single(path, found)
     assert load_file(path).keys() == left.keys()
+
+
+@pytest.mark.parametrize("name", ["sd2-unclip-h", "sd2-unclip-l"])
+def test_a_file_without_its_image_encoder(name: str, tmp_path: Path) -> None:
+    """As of words alone it is used all the same, and a note says what cannot be done."""
+    tensors = tensors_of(name, path := tmp_path / "model.safetensors")
+    left = {each: tensor for each, tensor in tensors.items() if not each.startswith("embedder.")}
+    assert len(tensors) - len(left) == 8 + 2 * 12
+    save_file(left, path)
+    spec = small(ZOO[name])
+    found = read_single(path, specs=[spec])
+    assert found.spec == replace(spec, vision=None)
+    assert found.notes == (f"{path} does not hold embedder.model.visual.*, without which no picture can be given: use a folder of it",)
+    write_model(tmp_path / "folder", found)
+    opened = read_model(tmp_path / "folder")
+    assert opened.spec == found.spec
+    (note,) = opened.notes
+    assert "has no image_encoder, without which no picture can be given" in note
+    write_single(path, opened)
+    assert_equal(load_file(path), left)
 
 
 UNET_NAME = "model.diffusion_model.middle_block.0.in_layers.2.weight"

@@ -8,11 +8,22 @@ from typing import Any
 import diffusers
 import pytest
 
-from sumi.config import AutoencoderConfig, BertConfig, LabelConfig, MapConfig, ModelSpec, ScheduleConfig, TextConfig, UNetConfig
+from sumi.config import (
+    AutoencoderConfig,
+    BertConfig,
+    LabelConfig,
+    MapConfig,
+    ModelSpec,
+    ScheduleConfig,
+    TextConfig,
+    UNetConfig,
+    VisionConfig,
+)
 from sumi.diffusion.names import DIFFUSERS
 from sumi.diffusion.samplers.table import SAMPLERS
 from sumi.errors import CheckpointError
 from sumi.models.zoo import SD2, SD15, SDXL, X4_UPSCALER, ZOO
+from sumi.store.clip_image import vision_config, vision_json
 from sumi.store.configs import (
     amended,
     autoencoder_config,
@@ -163,6 +174,7 @@ READERS: dict[type, tuple[Callable[[Any], dict[str, Any]], Callable[[dict[str, A
     AutoencoderConfig: (autoencoder_json, autoencoder_config),
     TextConfig: (text_json, lambda found: text_config(found, 49407, 49407)),
     ScheduleConfig: (lambda config: schedule_json(config, "leading"), schedule_config),
+    VisionConfig: (vision_json, vision_config),
 }
 # Neither of the two libraries has a word for these.
 OURS_ALONE = {"output_layer", "final_norm", "eos_id", "pad_id", "middle_depth", "residual_resampling"}
@@ -190,9 +202,12 @@ def test_every_field_of_a_spec_comes_back() -> None:
         replace(TextConfig(), projection_width=9),
         LabelConfig(7),
         MapConfig(9),
+        VisionConfig(image_size=7),
         ("depth", "mask"),
         True,
+        True,
         ScheduleConfig(prediction="x0"),
+        ("cat", "tree"),
         (64, 96),
         7,
         1.5,
@@ -201,7 +216,7 @@ def test_every_field_of_a_spec_comes_back() -> None:
         "karras",
     )
     assert all(getattr(spec, field.name) != getattr(ModelSpec("sd15"), field.name) for field in fields(spec))
-    base = replace(SDXL, name="other", label=LabelConfig(), map=MapConfig())
+    base = replace(SDXL, name="other", label=LabelConfig(), map=MapConfig(), vision=VisionConfig())
     assert amended(base, through_json(differences(spec, base))) == spec
     assert differences(spec, spec) == {}
     assert all(is_dataclass(getattr(spec, name)) for name in ("unet", "text_2"))

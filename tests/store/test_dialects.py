@@ -17,22 +17,37 @@ from diffusers.pipelines.stable_diffusion.convert_from_ckpt import assign_to_che
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from sumi.config import AutoencoderConfig, BertConfig, LabelConfig, MapConfig, ModelSpec, TextConfig, UNetConfig
+from published import open_clip_transformer
+from sumi.config import Activation, AutoencoderConfig, BertConfig, LabelConfig, MapConfig, ModelSpec, TextConfig, UNetConfig, VisionConfig
 from sumi.errors import CheckpointError
 from sumi.models import zoo
 from sumi.models.placement import weightless
 from sumi.nets.attention import AttentionBlock
 from sumi.nets.autoencoder import Autoencoder
 from sumi.nets.bert import BertEncoder
-from sumi.nets.clip import TextEncoder
+from sumi.nets.clip import TextEncoder, VisionEncoder
 from sumi.nets.conditioners import LabelEmbedding, MapRescaler
 from sumi.nets.unet import UNet
-from sumi.store.dialects import LABEL, MAP, autoencoder, bert, ema_name, leftover, native_name, parts, text, to_native, to_original, unet
+from sumi.store.dialects import (
+    LABEL,
+    MAP,
+    autoencoder,
+    bert,
+    ema_name,
+    leftover,
+    native_name,
+    parts,
+    text,
+    to_native,
+    to_original,
+    unet,
+    vision,
+)
 from sumi.store.rules import Rules
 from support import assert_agree, randomise
 
 State = Mapping[str, Tensor]
-Config = UNetConfig | AutoencoderConfig | TextConfig | BertConfig | LabelConfig | MapConfig
+Config = UNetConfig | AutoencoderConfig | TextConfig | BertConfig | LabelConfig | MapConfig | VisionConfig
 
 # Tensors of the published code's own networks, built from the published configurations: how many, and a digest of names and shapes.
 UNETS = {
@@ -97,6 +112,8 @@ def build(config: Config) -> nn.Module:
             return LabelEmbedding(config)
         case MapConfig():
             return MapRescaler(config)
+        case VisionConfig():
+            return VisionEncoder(config)
 
 
 @cache
@@ -109,7 +126,7 @@ def full_size(config: Config) -> State:
 def configs(spec: ModelSpec) -> dict[str, Config | None]:
     """The config of each part, under the part's name."""
     words = "bert" if isinstance(spec.text, BertConfig) else "text_encoder"
-    rest = {"text_encoder_2": spec.text_2, "label_embedding": spec.label, "map_rescaler": spec.map}
+    rest = {"text_encoder_2": spec.text_2, "label_embedding": spec.label, "map_rescaler": spec.map, "image_encoder": spec.vision}
     return {"unet": spec.unet, "vae": spec.autoencoder, words: spec.text, **rest}
 
 
@@ -171,7 +188,8 @@ def test_berts_are_those_of_the_published_code(name: str) -> None:
 PREFIXES = {
     "sd15": {"text_encoder": "cond_stage_model.transformer."},
     "sd2": {"text_encoder": "cond_stage_model.model."},
-    "sd2-unclip-h": {"text_encoder": "cond_stage_model.model."},
+    "sd2-unclip-h": {"text_encoder": "cond_stage_model.model.", "image_encoder": "embedder.model.visual."},
+    "sd2-unclip-l": {"text_encoder": "cond_stage_model.model.", "image_encoder": "embedder.model.visual."},
     "x4-upscaler": {"text_encoder": "cond_stage_model.model."},
     "sdxl": {"text_encoder": "conditioner.embedders.0.transformer.", "text_encoder_2": "conditioner.embedders.1.model."},
     "sdxl-refiner": {"text_encoder": "conditioner.embedders.0.model."},
@@ -230,6 +248,7 @@ AUTOENCODERS_TINY = {
 CLIP = TextConfig(vocab_size=20, length=5, width=8, layers=2, heads=2, mlp_width=16)
 PROJECTED = replace(CLIP, projection_width=6)
 WORDS = BertConfig(vocab_size=20, length=5, width=8, layers=3, heads=2, head_width=3)
+SEES = VisionConfig(image_size=14, patch_size=7, width=8, layers=2, heads=2, mlp_width=16, projection_width=6)
 OPEN_CLIP = Tiny(PROJECTED, text(PROJECTED, "open_clip"))
 TINY = {
     **UNETS_TINY,
@@ -246,6 +265,7 @@ TINY = {
     "clip with a projection": Tiny(PROJECTED, text(PROJECTED, "clip")),
     "open_clip": OPEN_CLIP,
     "bert": Tiny(WORDS, bert(WORDS)),
+    "image encoder": Tiny(SEES, vision(SEES)),
     "label": Tiny(LabelConfig(5, 3), LABEL),
     "map": Tiny(MapConfig(5, 3), MAP),
 }
@@ -356,6 +376,23 @@ def test_attention_of_the_latent_diffusion_paper() -> None:
     h = (v @ weight.transpose(1, 2)).reshape(1, channels, cells)
     h = nn.functional.conv1d(h, original["proj_out.weight"], original["proj_out.bias"])
     assert_agree(block(x), x + h.view(x.shape))
+
+
+@pytest.mark.parametrize("activation", ["gelu", "quick_gelu"])
+@torch.no_grad()
+def test_image_encoders_are_those_of_open_clip(activation: Activation) -> None:
+    """Whose names are OpenAI's, too, whose activation is the quick one."""
+    module, config = open_clip_transformer(), replace(SEES, activation=activation)
+    act = {"gelu": nn.GELU, "quick_gelu": module.QuickGELU}[activation]
+    sizes = {"image_size": 14, "patch_size": 7, "width": 8, "layers": 2, "heads": 2, "mlp_ratio": 2.0, "output_dim": 6}
+    theirs = randomise(module.VisionTransformer(**sizes, act_layer=act))
+    file, rules = theirs.state_dict(), vision(config)
+    assert set(file) == {rule.original for rule in rules}
+    ours = VisionEncoder(config)
+    ours.load_state_dict(to_native(rules, file), strict=True)
+    image = torch.randn(3, 3, 14, 14)
+    assert_agree(ours(image), theirs(image))
+    assert_equal(to_original(rules, ours.state_dict()), file)
 
 
 # As others write them

@@ -25,7 +25,7 @@ OPTIONS = {
     """,
     "eval": """
         --count --device --download --guidance --help --json --kind --model --no-ema --precision --prediction --revision --seed
-        --steps --variant --vocabulary -h -m
+        --steps --task --variant --vocabulary -h -m
     """,
     "inspect": "--help --json --prediction --revision -h",
     "samplers": "--help -h",

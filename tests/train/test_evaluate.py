@@ -12,10 +12,12 @@ from sumi.config import AutoencoderConfig
 from sumi.errors import RequestError
 from sumi.nets.autoencoder import Autoencoder
 from sumi.train.data import to_pictures, to_tensor
-from sumi.train.evaluate import evaluate, reconstructions
+from sumi.train.evaluate import arranged, evaluate, reconstructions
 from sumi.train.judge import Judge, JudgeConfig, labels_of
+from sumi.train.measures import Mean
 from sumi.train.metrics import ATTRIBUTES
 from sumi.train.scenes import Scene, World, render
+from sumi.train.trials import held_out
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +46,8 @@ def test_nothing_scores_nothing(judge: Judge) -> None:
 def test_the_report_is_json(judge: Judge) -> None:
     report = evaluate(real, count=4, vocabulary="shapes", seed=3, judge=judge, settings={"steps": 20}, say=lambda number: None)
     table = json.loads(report.to_json())
-    assert table.keys() == {*ATTRIBUTES, "real", "kinds", "autoencoder", "settings"} and table["real"].keys() == set(ATTRIBUTES)
-    assert table["autoencoder"].keys() == {"kinds"}
+    assert table.keys() == {*ATTRIBUTES, "frechet", "real", "kinds", "autoencoder", "settings"}
+    assert table["real"].keys() == {*ATTRIBUTES, "frechet"} and table["autoencoder"].keys() == {"kinds"}
     assert all(row.keys() == {"value", "low", "high", "n"} for row in (table["all"], table["real"]["count"]))
     assert table["settings"] == {"count": 4, "vocabulary": "shapes", "kind": None, "seed": 3, "steps": 20}
 
@@ -53,6 +55,35 @@ def test_the_report_is_json(judge: Judge) -> None:
 def test_an_autoencoder_is_scored_on_the_same_scenes(judge: Judge) -> None:
     report = evaluate(real, autoencoder=real, count=8, vocabulary="shapes", judge=judge, say=lambda number: None)
     assert (report.autoencoder, report.autoencoder_kinds) == (report.real, report.kinds)
+
+
+def test_two_pictures_of_a_caption_are_held_against_two_scenes_that_it_fits(judge: Judge) -> None:
+    painted: list[Scene] = []
+
+    def same_again(scenes: Sequence[Scene]) -> Iterator[NDArray[np.uint8]]:
+        painted.extend(scenes)
+        return real(scenes)
+
+    report = evaluate(same_again, count=5, twice=3, vocabulary="shapes", judge=judge, say=lambda number: None)
+    assert painted[5:] == painted[:3] and report.generated["all"].n == 5
+    assert report.generated["diversity"] == Mean(0, 0, 0, 3) and (report.real["diversity"].value or 0) > 0.01
+    assert report.columns["generated"].keys() == {*report.generated, *(f"all, {kind}" for kind in report.kinds)}
+
+
+@pytest.mark.parametrize("kind", ["single", "pair", "count", "mixed"])
+def test_a_scene_that_is_arranged_anew_is_of_the_same_caption(kind: str) -> None:
+    world, rng = World("objects"), np.random.default_rng(0)
+    for scene in held_out(world, kind, 12, 0):
+        other = arranged(scene, rng)
+        assert (other.caption, other.background, other.groups) == (scene.caption, scene.background, scene.groups)
+        assert sorted((t.name, str(t.colour), t.group) for t in other.things) == sorted(
+            (t.name, str(t.colour), t.group) for t in scene.things
+        )
+        assert other.things != scene.things and other.seed != scene.seed
+        if scene.relation in ("left", "right", "above", "below"):
+            axis, sign = ("x" if scene.relation in ("left", "right") else "y"), (1 if scene.relation in ("left", "above") else -1)
+            first, second = (np.mean([getattr(t, axis) for t in other.things if t.group == group]) for group in (0, 1))
+            assert sign * (second - first) > 0
 
 
 def test_reconstructions_are_what_the_autoencoder_makes() -> None:

@@ -50,6 +50,28 @@ def test_marks_answer_in_every_cell() -> None:
     assert marks.cores.shape == (2, CELLS, CELLS)
 
 
+def test_it_goes_by_its_features() -> None:
+    torch.manual_seed(0)
+    judge = Judge(TINY, LABELS).eval()
+    image = torch.randn(2, 3, SIZE, SIZE)
+    features, marks = judge.features(image), judge(image)
+    shapes = [(2, 8, 32, 32), (2, 16, 16, 16), (2, 16, 8, 8), (2, 16, 16, 16)]
+    assert [tuple(maps.shape) for maps in features.maps] == shapes
+    torch.testing.assert_close(judge.kinds(features.maps[-1]), marks.kinds)
+    torch.testing.assert_close(features.pooled, features.maps[-1].flatten(2).mean(-1))
+
+
+def test_it_says_what_is_in_every_cell_of_pictures_of_any_number_and_size() -> None:
+    torch.manual_seed(0)
+    judge = Judge(TINY, LABELS).eval()
+    pictures = np.stack([render(WORLD.sample(rng()), SIZE)] * 66)
+    cells = judge.segment(pictures)
+    assert cells.shape == (66, CELLS, CELLS) and cells.dtype == np.int64
+    (image,) = judge.batches(pictures[:1])
+    assert (cells == judge(image).kinds.argmax(1).numpy()).all()
+    assert (judge.segment(pictures[:1].repeat(2, axis=1).repeat(2, axis=2)) == cells[:1]).all()
+
+
 def test_a_saved_judge_sees_the_same(tmp_path: Path) -> None:
     torch.manual_seed(0)
     judge = Judge(TINY, LABELS)

@@ -14,11 +14,11 @@ from contextlib import suppress
 from typing import Any
 
 from sumi.apps.draw import again, make
+from sumi.apps.evaluate import evaluate
 from sumi.apps.files import convert, inspect
 from sumi.apps.listing import samplers
-from sumi.apps.options import Parser, add_field, add_model, source
-from sumi.errors import ModelWarning, RequestError, SumiError
-from sumi.request import Request
+from sumi.apps.options import Parser
+from sumi.errors import ModelWarning, SumiError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,56 +64,6 @@ def train(words: Sequence[str]) -> None:
     from sumi.train.run import train as run
 
     print(run(args.recipe, out=args.out, device=args.device, minutes=args.minutes, fresh=args.fresh))
-
-
-def evaluate(words: Sequence[str]) -> None:
-    """Score a model: the share of its pictures that show what was asked for."""
-    parser = Parser("sumi eval", evaluate)
-    add_model(parser)
-    parser.add_argument("--count", metavar="N", type=int, default=1000, help="how many pictures (default: 1000)")
-    parser.add_argument("--vocabulary", metavar="NAME", default="objects", help="shapes, objects or world (default: objects)")
-    parser.add_argument("--kind", metavar="NAME", help="one kind of scene (default: all)")
-    parser.add_argument("--json", action="store_true", help="print every number, with its interval of confidence, as JSON")
-    for name in ("seed", "steps", "guidance"):
-        add_field(parser, name)
-    args = parser.read(words)
-    asked = {name: getattr(args, name) for name in ("seed", "steps", "guidance") if hasattr(args, name)}
-    request = Request(**{"seed": 0, **asked}, count=args.count)
-
-    import numpy as np
-
-    from sumi.pipeline import illustrate
-    from sumi.resolve import resolve
-    from sumi.store.assembly import load
-    from sumi.train.evaluate import evaluate as score
-    from sumi.train.evaluate import reconstructions
-    from sumi.train.scenes import KINDS, VOCABULARIES
-
-    for name, value, known in (("vocabulary", args.vocabulary, VOCABULARIES), ("kind", args.kind, (None, *KINDS))):
-        if value not in known:
-            raise RequestError(f"there is no {name} {value!r}: use {', '.join(filter(None, known))}")
-    model = load(args.model, device=args.device, precision=args.precision, **source(args))
-    request = resolve(request, model.spec)
-    report = score(
-        lambda scenes: (np.asarray(picture.image) for picture in illustrate(model, [scene.caption for scene in scenes], request)),
-        autoencoder=reconstructions(model.autoencoder, model.spec.size[0]),
-        count=args.count,
-        vocabulary=args.vocabulary,
-        kind=args.kind,
-        seed=request.seed or 0,
-        settings={"model": model.spec.name, **{name: getattr(request, name) for name in ("steps", "guidance", "sampler", "spacing")}},
-    )
-    if args.json:
-        print(report.to_json())
-        return
-    print(f"{'':14} {'n':>6}  generated (95% interval)    autoencoder    real")
-    rows = {name: (share, report.autoencoder[name], report.real[name]) for name, share in report.generated.items()}
-    kinds = {f"all, {name}": (share, report.autoencoder_kinds[name], None) for name, share in report.kinds.items()}
-    for name, (share, first_stage, real) in {**rows, **kinds}.items():
-        if share.value is not None:
-            interval = f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})"
-            ceiling = f"{real.value or 0:7.1%}" if real is not None else ""
-            print(f"{name:14} {share.n:6}  {interval:26}  {first_stage.value or 0:11.1%} {ceiling}".rstrip())
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {

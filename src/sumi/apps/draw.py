@@ -23,13 +23,16 @@ def make(words: Sequence[str], commands: Mapping[str, Command]) -> None:
     """Make pictures from words."""
     listed = "\n".join(f"  {name:10} {summary(run)}" for name, run in commands.items())
     parser = Parser("sumi", make, epilog=f"commands:\n{listed}", commands=commands)
-    parser.usage = "sumi PROMPT [options]\n       sumi COMMAND ..."
-    parser.add_argument("prompt", metavar="PROMPT", help=FIELDS["prompt"].doc + "; after -- if it is the name of a command")
+    parser.usage = "sumi [PROMPT] [options]\n       sumi COMMAND ..."
+    said = FIELDS["prompt"].doc + "; after -- if it is the name of a command"
+    parser.add_argument("prompt", metavar="PROMPT", nargs="?", default=argparse.SUPPRESS, help=said)
     _add_output(parser)
     parser.add_argument("--version", action=Version, help="print the version of sumi")
     add_model(parser)
-    add_fields(parser, "prompt", "image_sha256")
+    add_fields(parser, "prompt", "digests")
     args = parser.read(words)
+    if not asked(args):
+        parser.error("nothing says what to draw: give a PROMPT, or an option such as --label, --image or --seed")
     request = Request(**asked(args))
     destination = _destination(args.output, request.count)
 
@@ -46,7 +49,7 @@ def again(words: Sequence[str]) -> None:
     parser.add_argument("picture", metavar="PICTURE", help="a PNG that sumi, or a program that writes as A1111 does, has made")
     _add_output(parser)
     add_model(parser)
-    add_fields(parser, "first", "count", "image_sha256")
+    add_fields(parser, "first", "count", "digests")
     args = parser.read(words)
     destination = _destination(args.output, 1)
 
@@ -112,7 +115,8 @@ def _tell(encoded: "Encoded", args: argparse.Namespace) -> None:
 
 def _effort(plan: "Plan", request: Request) -> str:
     """How much work a batch of pictures is."""
-    of = f" of {request.steps}" if request.strength is not None and plan.steps < (request.steps or 0) else ""
+    whole = (request.steps or 0) + (request.hires_steps or 0)
+    of = f" of {whole}" if (request.strength is not None or request.hires is not None) and plan.steps < whole else ""
     samples = f", {plan.samples} samples a picture" if plan.samples != plan.calls else ""
     batch = " a batch" if request.count > 1 else ""
     return f"{plan.steps}{of} steps, {plan.calls} network calls{batch}{samples}"

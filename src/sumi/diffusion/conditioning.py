@@ -1,6 +1,6 @@
 """What a picture is conditioned on: three optional slots, enough for every model of the family."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -41,6 +41,13 @@ class Conditioning:
             if filled:
                 joined[name] = torch.cat(filled, dim) if len(filled) > 1 else filled[0]
         return Conditioning(**joined)
+
+    def followed(self, other: "Conditioning") -> "Conditioning":
+        """With the tokens of another behind its own; what else that one says lies beside."""
+        if self.context is None or other.context is None:
+            return self.beside(other)
+        tokens = torch.cat([self.context, other.context.to(self.context)], 1)
+        return replace(self, context=tokens).beside(replace(other, context=None))
 
     def to(self, device: torch.device) -> "Conditioning":
         """The same on another device."""

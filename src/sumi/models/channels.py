@@ -5,20 +5,23 @@ Guidance leaves it on both sides; an embedder with a `null` may also be led away
 Legend: B batch, C Z picture and latent channels, H W picture height and width, h w latent height and width.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sumi.config import ScheduleConfig
+from sumi.config import Concat, ModelSpec, ScheduleConfig
 from sumi.diffusion.conditioning import Conditioning
 from sumi.diffusion.noise import Noise
 from sumi.diffusion.schedule import Schedule
 from sumi.models.embedders import LOW_RES, MASKED_IMAGE, drawn
 from sumi.nets.autoencoder import Autoencoder, Posterior
 from sumi.nets.conditioners import MapRescaler
+
+ENLARGEMENT = 4
+"""How many times as large super-resolution makes a picture, along each side, in every published model."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,13 @@ class MaskedImage:
     black: bool = False
 
     def __call__(self, image: Float[Tensor, "B C H W"], mask: Float[Tensor, "B 1 H W"], noise: Noise) -> Conditioning:
-        """Channels [B Z h w] of a picture in [-1, 1]; the hole is where `mask` is at least 0.5."""
+        """Channels [N Z h w] of a picture in [-1, 1] for each of those of the noise, or of one for all of them.
+
+        The hole is where `mask` is at least 0.5.
+        """
         posterior = _encoded(self.autoencoder, image.masked_fill(_hole(mask), -1.0 if self.black else 0.0))
+        count = len(noise.images)
+        posterior = replace(posterior, **{name: getattr(posterior, name).expand(count, -1, -1, -1) for name in ("mean", "logvar")})
         latent = posterior.sample(drawn(noise, MASKED_IMAGE, posterior.mean))
         return Conditioning(concat=latent / posterior.scale if self.black else latent)
 
@@ -68,12 +76,15 @@ class Source:
         return Conditioning(concat=torch.zeros_like(given))
 
 
+@dataclass(frozen=True)
 class LowRes:
-    """A picture to be enlarged, itself as large as the latent."""
+    """A picture to be enlarged, itself as large as the latent, or `patch_size` times as large: a cell has the channels of its pixels."""
 
-    def __call__(self, image: Float[Tensor, "B C h w"]) -> Conditioning:
-        """Channels [B C h w] of a picture in [-1, 1]."""
-        return Conditioning(concat=image)
+    patch_size: int = 1
+
+    def __call__(self, image: Float[Tensor, "B C H W"]) -> Conditioning:
+        """Channels [B C*patch_size^2 h w] of a picture in [-1, 1]."""
+        return Conditioning(concat=F.pixel_unshuffle(image, self.patch_size))
 
 
 class NoisyLowRes:
@@ -108,9 +119,29 @@ class Segmentation:
         self.rescaler = rescaler
 
     def __call__(self, labels: Int[Tensor, "B H W"]) -> Conditioning:
-        """Channels [B C h w] of a map of class numbers, as large as the picture."""
-        one_hot = F.one_hot(labels, self.rescaler.config.classes).movedim(-1, 1)
+        """Channels [B C h w] of a map of class numbers, as large as the picture; -1 where the class is not known."""
+        one_hot = F.one_hot(labels + 1, self.rescaler.config.classes + 1)[..., 1:].movedim(-1, 1)
         return Conditioning(concat=self.rescaler(one_hot.to(self.rescaler.channel_mapper.weight)).float())
+
+
+def channels(spec: ModelSpec) -> dict[Concat, int]:
+    """How many channels each entry of a model's `concat` has, in order."""
+    pixels = spec.autoencoder.image_channels
+    latent = spec.autoencoder.latent_channels
+    maps = 0 if spec.map is None else spec.map.channels * spec.map.patch_size**2
+    every: dict[Concat, int] = {"mask": 1, "depth": 1, "masked_image": latent, "image": latent, "map": maps}
+    every["low_res"] = pixels * enlarged_patch(spec) ** 2
+    return {name: every[name] for name in spec.concat}
+
+
+def enlarged_patch(spec: ModelSpec) -> int:
+    """Pixels of a picture to be enlarged along one side of a cell of the latent."""
+    return max(1, spec.factor // ENLARGEMENT)
+
+
+def left_out(spec: ModelSpec, name: Concat, count: int, cells: tuple[int, int]) -> Conditioning:
+    """Channels [count C h w] of an input that is not given, for a model that was trained so: zeros, and of a mask, all to be made anew."""
+    return Conditioning(concat=torch.full((count, channels(spec)[name], *cells), float(name == "mask")))
 
 
 def _hole(mask: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ The only file that names a kind of device.
 """
 
 import ctypes
+import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -127,6 +129,30 @@ def batch_size(spec: ModelSpec, height: int, width: int, weight: Tensor) -> int:
     decoder = 0 if spec.autoencoder.identity else 6 * pixels * spec.autoencoder.block_channels[0]
     memory, useful = (torch.cuda.mem_get_info(weight.device)[0] // 4, 64) if weight.is_cuda else (1 << 28, 16)
     return max(1, min(useful, memory // (max(unet, decoder) * weight.element_size())))
+
+
+def tile_size(spec: ModelSpec, height: int, width: int, weight: Tensor) -> int | None:
+    """Side of the tiles, in pixels, in which a picture has to be encoded and decoded to fit into half of the memory that is free.
+
+    None: it fits whole, as far as can be known. As `batch_size`.
+    """
+    free = _free(weight.device)
+    if spec.autoencoder.identity or free is None:
+        return None
+    pixel = 6 * spec.autoencoder.block_channels[0] * weight.element_size()
+    if height * width * pixel <= free // 2:
+        return None
+    return max(8, math.isqrt(free // 2 // pixel) // spec.factor) * spec.factor
+
+
+def _free(device: torch.device) -> int | None:
+    """Bytes of memory that nothing else uses; None where that cannot be told."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
 
 
 def _computes_in_bfloat16(device: torch.device) -> bool:

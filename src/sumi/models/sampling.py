@@ -14,8 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sumi.diffusion.conditioning import Conditioning
-from sumi.diffusion.denoiser import Denoiser
+from sumi.diffusion.denoiser import Denoiser, Network
 from sumi.diffusion.guidance import Denoise, Guidance, guide
+from sumi.diffusion.inpainting import keeping
 from sumi.diffusion.samplers.step import NoiseAt, Step, start
 from sumi.diffusion.samplers.table import SAMPLERS
 from sumi.errors import PromptError
@@ -36,6 +37,10 @@ class Plan:
     steps: int
     calls: int
     samples: int
+
+    def __add__(self, other: "Plan") -> "Plan":
+        """One after the other."""
+        return Plan(self.steps + other.steps, self.calls + other.calls, self.samples + other.samples)
 
 
 @dataclass(frozen=True)
@@ -146,11 +151,14 @@ def sample(
     noise: NoiseAt,
     *,
     latent: Float[Tensor, "B C h w"] | None = None,
+    keep: tuple[Float[Tensor, "_ C h w"], Float[Tensor, "_ 1 h w"]] | None = None,
+    multiplier: float = 1.0,
     bare: bool = False,
     **options: int | float,
 ) -> Iterator[Step]:
     """The steps of a sampler, from pure noise or from a noised `latent`; `told` has an entry for each step.
 
+    `keep`: a latent, and the cells of it that are made anew, which alone are then; see `keeping`. `multiplier`: of the noise on `latent`.
     `bare`: pure noise is sigma * noise, as some programs have it, without the variance of data.
     """
     unet = model.unet
@@ -164,7 +172,12 @@ def sample(
         skipped=model.denoiser(skipped(unet)) if guidance.skip else None,
         attention=(lambda see: model.denoiser(attending(unet, see))) if guidance.sag else None,
     )
-    first = start(noise(0), sigmas[0]) if latent is None and not bare else (0.0 if latent is None else latent) + sigmas[0] * noise(0)
+    if keep is not None:
+        denoise = keeping(denoise, *keep, noise(0), sigmas[0])
+    if latent is not None:
+        first = latent + sigmas[0] * multiplier * noise(0)
+    else:
+        first = sigmas[0] * noise(0) if bare else start(noise(0), sigmas[0])
     for step in SAMPLERS[sampler].function(denoise, first, sigmas, noise, **options):
         place.reached = step.sigma
         yield step
@@ -181,10 +194,14 @@ def plan(
 ) -> Plan:
     """What `sample` will take for one picture of `size` (height, width) pixels, found by running it on a network that only counts."""
     counter = _Counter(model.spec.unet.out_channels)
-    denoiser = Denoiser(counter, model.schedule, model.spec.schedule.prediction)
+
+    def counted(network: Network) -> Denoiser:
+        return Denoiser(model.windows(network) if model.windows else network, model.schedule, model.spec.schedule.prediction)
 
     def watched(see: Callable[[Tensor], object]) -> Denoiser:
-        return Denoiser(partial(counter.shown, see), model.schedule, model.spec.schedule.prediction)
+        return counted(partial(counter.shown, see))
+
+    denoiser = counted(counter)
 
     for weaken, scale in ((perturbed, guidance.pag), (skipped, guidance.skip), (partial(attending, see=id), guidance.sag)):
         if scale:  # refused here, if the network has nothing to weaken

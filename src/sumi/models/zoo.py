@@ -7,7 +7,17 @@ one `replace` here and one row there.
 
 from dataclasses import replace
 
-from sumi.config import AutoencoderConfig, BertConfig, LabelConfig, MapConfig, ModelSpec, ScheduleConfig, TextConfig, UNetConfig
+from sumi.config import (
+    AutoencoderConfig,
+    BertConfig,
+    LabelConfig,
+    MapConfig,
+    ModelSpec,
+    ScheduleConfig,
+    TextConfig,
+    UNetConfig,
+    VisionConfig,
+)
 
 # Text encoders
 
@@ -34,6 +44,13 @@ BERT_F4 = replace(BERT, width=640)
 """Of its smaller one."""
 BERT_BOXES = BertConfig(vocab_size=8192, length=92, width=512, layers=16)
 """Reads where things are: tokens of boxes and their classes."""
+
+# Image encoders
+
+CLIP_L_VISION = VisionConfig()
+"""OpenAI's ViT-L/14."""
+OPENCLIP_H_VISION = VisionConfig(width=1280, layers=32, mlp_width=5120, activation="gelu", projection_width=1024)
+"""OpenCLIP's ViT-H/14."""
 
 # Autoencoders, named by kind and factor
 
@@ -83,8 +100,12 @@ SD2 = replace(
 SD2_V = replace(SD2, name="sd2-v", schedule=replace(SD2.schedule, prediction="v"), size=(768, 768))
 SD2_INPAINT = replace(SD2, name="sd2-inpaint", unet=replace(SD2.unet, in_channels=9), concat=("mask", "masked_image"), guidance=7.5)
 SD2_DEPTH = replace(SD2, name="sd2-depth", unet=replace(SD2.unet, in_channels=5), concat=("depth",))
-SD2_UNCLIP_H = replace(SD2_V, name="sd2-unclip-h", unet=replace(SD2.unet, vector_width=2048, vector_name="class_embedding"))
-SD2_UNCLIP_L = replace(SD2_V, name="sd2-unclip-l", unet=replace(SD2.unet, vector_width=1536, vector_name="class_embedding"))
+SD2_UNCLIP_H = replace(
+    SD2_V, name="sd2-unclip-h", unet=replace(SD2.unet, vector_width=2048, vector_name="class_embedding"), vision=OPENCLIP_H_VISION
+)
+SD2_UNCLIP_L = replace(
+    SD2_V, name="sd2-unclip-l", unet=replace(SD2.unet, vector_width=1536, vector_name="class_embedding"), vision=CLIP_L_VISION
+)
 SD_TURBO = replace(
     SD2,
     name="sd-turbo",

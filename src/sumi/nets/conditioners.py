@@ -24,7 +24,10 @@ class LabelEmbedding(nn.Module):
 
 
 class MapRescaler(nn.Module):
-    """A one-hot segmentation map, halved to the size of the latent, each cell's mixture of classes mapped to a few channels."""
+    """A one-hot segmentation map, halved to the size of the latent, each cell's mixture of classes mapped to a few channels.
+
+    A cell of no class at all is zeros. With patches, as many cells more lie in a cell of the latent, each with channels of its own.
+    """
 
     def __init__(self, config: MapConfig) -> None:
         super().__init__()
@@ -34,5 +37,4 @@ class MapRescaler(nn.Module):
     def forward(self, one_hot: Float[Tensor, "B K H W"]) -> Float[Tensor, "B C h w"]:
         for _ in range(self.config.halvings):
             one_hot = F.interpolate(one_hot, scale_factor=0.5, mode="bilinear", align_corners=False)
-        out: Tensor = self.channel_mapper(one_hot)
-        return out
+        return F.pixel_unshuffle(self.channel_mapper(one_hot), self.config.patch_size)

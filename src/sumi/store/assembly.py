@@ -64,6 +64,7 @@ def assemble(spec: ModelSpec, parts: Parts, *, source: str | None = None) -> Lat
         label=None if parts.label is None else Label(parts.label),
         segmentation=None if parts.map is None else Segmentation(parts.map),
         image_embedding=None if parts.embeddings is None else ImageEmbedding(*parts.embeddings),
+        vision=parts.vision,
         source=source,
     )
 

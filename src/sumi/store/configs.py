@@ -11,15 +11,13 @@ from dataclasses import fields, is_dataclass, replace
 from types import UnionType
 from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from sumi.config import AutoencoderConfig, BertConfig, LabelConfig, MapConfig, ModelSpec, ScheduleConfig, TextConfig, UNetConfig
+from sumi import config as kinds
+from sumi.config import AutoencoderConfig, BertConfig, TextConfig, UNetConfig
 from sumi.errors import CheckpointError
 
-CLASSES: dict[str, Any] = {
-    kind.__name__: kind
-    for kind in (UNetConfig, AutoencoderConfig, TextConfig, BertConfig, LabelConfig, MapConfig, ScheduleConfig, ModelSpec)
-}
+CLASSES: dict[str, Any] = {name: kind for name, kind in vars(kinds).items() if is_dataclass(kind)}
 Json: TypeAlias = dict[str, Any]
-Config = TypeVar("Config", UNetConfig, AutoencoderConfig, TextConfig, BertConfig, LabelConfig, MapConfig, ScheduleConfig, ModelSpec)
+Config = TypeVar("Config")
 
 # What every model of the family has in common. The first value is what diffusers takes a missing field for.
 Fixed: TypeAlias = Mapping[str, tuple[object, ...]]

@@ -105,6 +105,8 @@ def identify(
         holds = f"the U-Net of {alike[0].name} without its other parts" if alike else f"a U-Net of no known variant ({_told(form)})"
         raise CheckpointError(f"{where} holds {holds}: use a whole model of the latent diffusion family")
     spec, known_by = _choose(candidates, shapes, says, where, prediction)
+    if not any(name.startswith(dialects.VISION) for name in shapes):  # a file that makes pictures of words alone
+        spec = replace(spec, vision=None)
     if "ztsnr" in shapes:
         spec = replace(spec, schedule=replace(spec.schedule, zero_terminal_snr=True))
     return Found(spec, known_by, ema=sum(name.startswith(EMA) for name in shapes) > 100)
@@ -202,8 +204,8 @@ def _form(config: UNetConfig) -> UNetConfig:
 
 
 def _has_parts(spec: ModelSpec, shapes: Shapes) -> bool:
-    """Whether a tensor of each other part of a spec is there, and its latents are as wide."""
-    for part in dialects.parts(spec):
+    """Whether a tensor of each other part of a spec is there, but for the image encoder, and its latents are as wide."""
+    for part in dialects.parts(replace(spec, vision=None)):
         if part.rules and not any(part.prefix + rule.original in shapes or _alias(part, rule.aliases, shapes) for rule in part.rules[:1]):
             return False
     codebook = shapes.get(f"{AUTOENCODER}quantize.embedding.weight", (None,))[0]

@@ -16,7 +16,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from sumi.config import AutoencoderConfig, BertConfig, ModelSpec, TextConfig, UNetConfig
+from sumi.config import AutoencoderConfig, BertConfig, ModelSpec, TextConfig, UNetConfig, VisionConfig
 from sumi.errors import CheckpointError
 from sumi.store.rules import Form, Rule, Rules, layer
 
@@ -38,6 +38,7 @@ OPEN_CLIP_LAYER = {
     "mlp.c_proj": "mlp.fc2",
     "ln_2": "layer_norm2",
 }
+VISION = "embedder.model.visual."
 LABEL: Rules = (Rule("embedding.weight", ("embedding.weight",)),)
 MAP: Rules = (Rule("channel_mapper.weight", ("channel_mapper.weight",)),)
 
@@ -53,7 +54,7 @@ class Part:
     """Where one network of a model lies in a single file."""
 
     name: str
-    """unet, vae, text_encoder, text_encoder_2, bert, label_embedding or map_rescaler."""
+    """unet, vae, text_encoder, text_encoder_2, bert, label_embedding, map_rescaler or image_encoder."""
     prefix: str
     rules: Rules
 
@@ -76,6 +77,8 @@ def parts(spec: ModelSpec) -> tuple[Part, ...]:
         found.append(Part("label_embedding", "cond_stage_model.", LABEL))
     if spec.map is not None:
         found.append(Part("map_rescaler", "cond_stage_model.", MAP))
+    if spec.vision is not None:
+        found.append(Part("image_encoder", VISION, vision(spec.vision)))
     return tuple(found)
 
 
@@ -92,6 +95,11 @@ def autoencoder(config: AutoencoderConfig) -> Rules:
 def text(config: TextConfig, kind: Literal["clip", "open_clip"]) -> Rules:
     """A text encoder as transformers' CLIP (Stable Diffusion 1 and XL's first) or as open_clip's (2 and XL's second)."""
     return tuple(_clip(config) if kind == "clip" else _open_clip(config))
+
+
+def vision(config: VisionConfig) -> Rules:
+    """An image encoder by the names that OpenAI and open_clip have for it, both of them."""
+    return tuple(_vision(config))
 
 
 def bert(config: BertConfig) -> Rules:
@@ -305,15 +313,29 @@ def _clip_names(config: TextConfig) -> Iterator[str]:
 def _open_clip(config: TextConfig) -> Iterator[Rule]:
     yield Rule("token_embedding.weight", ("text_model.embeddings.token_embedding.weight",))
     yield Rule("positional_embedding", ("text_model.embeddings.position_embedding.weight",))
-    for number in range(config.layers):
-        original, native = f"transformer.resblocks.{number}", f"text_model.encoder.layers.{number}"
+    yield from _open_clip_layers(config.layers, "text_model")
+    yield from layer("ln_final", "text_model.final_layer_norm")
+    if config.projection_width is not None:
+        yield Rule("text_projection", ("text_projection.weight",), "transposed")
+
+
+def _vision(config: VisionConfig) -> Iterator[Rule]:
+    yield Rule("class_embedding", ("vision_model.embeddings.class_embedding",))
+    yield Rule("positional_embedding", ("vision_model.embeddings.position_embedding.weight",))
+    yield Rule("conv1.weight", ("vision_model.embeddings.patch_embedding.weight",))
+    yield from layer("ln_pre", "vision_model.pre_layrnorm")
+    yield from _open_clip_layers(config.layers, "vision_model")
+    yield from layer("ln_post", "vision_model.post_layernorm")
+    yield Rule("proj", ("visual_projection.weight",), "transposed")
+
+
+def _open_clip_layers(layers: int, model: str) -> Iterator[Rule]:
+    for number in range(layers):
+        original, native = f"transformer.resblocks.{number}", f"{model}.encoder.layers.{number}"
         for kind in ("weight", "bias"):
             yield Rule(f"{original}.attn.in_proj_{kind}", tuple(f"{native}.self_attn.{which}_proj.{kind}" for which in "qkv"))
         for theirs, ours in OPEN_CLIP_LAYER.items():
             yield from layer(f"{original}.{theirs}", f"{native}.{ours}")
-    yield from layer("ln_final", "text_model.final_layer_norm")
-    if config.projection_width is not None:
-        yield Rule("text_projection", ("text_projection.weight",), "transposed")
 
 
 def _bert(config: BertConfig) -> Iterator[Rule]:

@@ -21,7 +21,18 @@ INDEX = "model_index.json"
 ASIDE = {"clip", "controlnet", "embedding", "embeddings", "hypernetworks", "lora", "loras", "lycoris", "text_encoders", "unet", "vae"}
 """Folders of programs in which there is something else than models, which may be called as one is."""
 ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
-NETWORKS = ("unet", "vae", "vqvae", "text_encoder", "text_encoder_2", "bert", "image_normalizer", "label_embedding", "map_rescaler")
+NETWORKS = (
+    "unet",
+    "vae",
+    "vqvae",
+    "text_encoder",
+    "text_encoder_2",
+    "bert",
+    "image_encoder",
+    "image_normalizer",
+    "label_embedding",
+    "map_rescaler",
+)
 SCHEDULERS = ("scheduler", "low_res_scheduler")
 TOKENIZERS = ("tokenizer", "tokenizer_2")
 NEEDED: dict[str, tuple[set[str], ...]] = {

@@ -6,6 +6,7 @@
     text_encoder/  config.json        model.safetensors                       (text_encoder_2 beside it, where there are two; bert/)
     tokenizer/     vocab.json         merges.txt  tokenizer_config.json  special_tokens_map.json      (tokenizer_2 likewise)
     scheduler/     scheduler_config.json
+    image_encoder/     config.json    model.safetensors                       (of unCLIP, with feature_extractor/ for its pictures)
     image_normalizer/  config.json    diffusion_pytorch_model.safetensors     (what unCLIP was told of: mean and deviation)
 
 What the published fields cannot say is in the same files under "sumi". Beside them there may be leftover.safetensors, what a single
@@ -31,16 +32,20 @@ from sumi.nets.clip import TextEncoder
 from sumi.nets.unet import UNet
 from sumi.store import configs, layout, schedulers
 from sumi.store.checkpoint import atomic_folder, fill, load
+from sumi.store.clip_image import read_vision, vision_json, write_processor
 from sumi.store.configs import Json
 from sumi.store.dialects import native_name
 from sumi.store.layout import (
     AUTOENCODER_FOLDERS,
     DIFFUSION,
+    IMAGE_ENCODER,
     LOW_RES_SCHEDULER,
     NOISING_SCHEDULER,
+    PROCESSOR,
     TEXT_FOLDERS,
     TRANSFORMER,
     index,
+    named,
     places,
     reads_words,
     tokenizer_folder,
@@ -56,7 +61,7 @@ __all__ = ["Parts"]  # where it was first
 
 LEFTOVER = "leftover.safetensors"
 WRITTEN = {"model_index.json", LEFTOVER, STATISTICS, "unet", *AUTOENCODER_FOLDERS, *TEXT_FOLDERS, "tokenizer", "tokenizer_2", "scheduler"}
-WRITTEN |= {"label_embedding", "map_rescaler", "low_res_scheduler", "image_noising_scheduler"}
+WRITTEN |= {IMAGE_ENCODER, PROCESSOR, "label_embedding", "map_rescaler", "low_res_scheduler", "image_noising_scheduler"}
 """All that may be in a folder that sumi wrote."""
 T = TypeVar("T")
 Network = TypeVar("Network", bound=nn.Module)
@@ -99,6 +104,8 @@ def write_model(
             write_weights(folder / place.folder, place.stem, model.states[part], variant, shard, precision, say)
         if model.trained:
             write_weights(folder / "unet", DIFFUSION, model.trained, ".".join(filter(None, (variant, TRAINED))), shard, precision, say)
+        if spec.vision is not None:
+            write_processor(folder, spec.vision)
         readers = [place.folder for place in found.values() if place.folder in TEXT_FOLDERS]
         for reader, words in zip(readers, model.tokenizers, strict=False):
             words.save(folder / tokenizer_folder(reader))
@@ -161,7 +168,11 @@ def read_model(path: Path, *, variant: str | None = None) -> Model:
     if variant and not any(weights_file(*place, variant) for place in found.values()):
         raise CheckpointError(f"{path} has no weights of the variant {variant}: leave it out, or name another")
     states = {part: _native(read_weights(*place, variant)) for part, place in found.items()}
-    clips = spec.autoencoder.identity and read_json(path / "scheduler" / "scheduler_config.json").get("clip_sample", True)
+    notes = []
+    if lacking := [name for name in (IMAGE_ENCODER, STATISTICS) if takes_image_embedding(spec) and name not in found]:
+        notes.append(f"{path} has no {' and no '.join(lacking)}, without which no picture can be given: copy the whole folder again")
+    if spec.autoencoder.identity and read_json(path / "scheduler" / "scheduler_config.json").get("clip_sample", True):
+        notes.append(f"{path} is for sampling that keeps to [-1, 1] at each step (clip_sample), which is not done here")
     return Model(
         spec,
         states,
@@ -169,7 +180,7 @@ def read_model(path: Path, *, variant: str | None = None) -> Model:
         {} if variant == TRAINED else _native(read_trained(path / "unet", variant)),
         load(path / LEFTOVER) if (path / LEFTOVER).is_file() else {},
         "its scheduler's file",
-        (f"{path} is for sampling that keeps to [-1, 1] at each step (clip_sample), which is not done here",) if clips else (),
+        tuple(notes),
         where=str(path),
     )
 
@@ -250,6 +261,8 @@ def _published(path: Path, table: Json) -> tuple[ModelSpec, tuple[Words, ...]]:
         options=options,
         spacing=spacing,
     )
+    if takes_image_embedding(spec) and named(table, IMAGE_ENCODER):
+        spec = replace(spec, vision=read_vision(path))
     return understood(where, lambda: configs.amended(spec, _usual(spec))), tuple(tokenizers)
 
 
@@ -329,7 +342,7 @@ def _texts(spec: ModelSpec) -> tuple[TextConfig | BertConfig, ...]:
 
 def _text_folders(table: Json) -> list[str]:
     """Text encoders that there are: none, the first, both, or (SDXL's refiner) only the second."""
-    return [name for name in TEXT_FOLDERS if table.get(name) not in (None, [], [None, None])]
+    return [name for name in TEXT_FOLDERS if named(table, name)]
 
 
 def _part_json(spec: ModelSpec, part: str) -> tuple[Json, Json]:
@@ -345,6 +358,9 @@ def _part_json(spec: ModelSpec, part: str) -> tuple[Json, Json]:
             assert isinstance(spec.text, BertConfig)
             published = configs.bert_json(spec.text)
             return published, configs.differences(spec.text, configs.bert_config(published))
+        case "image_encoder":
+            assert spec.vision is not None
+            return vision_json(spec.vision), {}
         case "label_embedding" | "map_rescaler":
             config = spec.label if part == "label_embedding" else spec.map
             return {"_class_name": type(config).__name__.replace("Config", "")} | vars(config), {}

@@ -9,6 +9,8 @@ from sumi.store import configs, schedulers
 from sumi.store.configs import Json
 
 DIFFUSION, TRANSFORMER = "diffusion_pytorch_model", "model"
+IMAGE_ENCODER, PROCESSOR = "image_encoder", "feature_extractor"
+"""What sees a picture, and the folder of what prepares it."""
 TEXT_FOLDERS = ("text_encoder", "bert", "text_encoder_2")
 AUTOENCODER_FOLDERS = ("vae", "vqvae")
 OURS = "sumi"
@@ -114,7 +116,14 @@ def places(spec: ModelSpec) -> dict[str, Place]:
         found["label_embedding"] = Place("label_embedding", DIFFUSION, OURS, "LabelEmbedding")
     if spec.map is not None:
         found["map_rescaler"] = Place("map_rescaler", DIFFUSION, OURS, "MapRescaler")
+    if spec.vision is not None:
+        found[IMAGE_ENCODER] = Place(IMAGE_ENCODER, TRANSFORMER, "transformers", "CLIPVisionModelWithProjection")
     return found
+
+
+def named(table: Json, folder: str) -> bool:
+    """Whether model_index.json says that there is such a part."""
+    return table.get(folder) not in (None, [], [None, None])
 
 
 def tokenizer_folder(text_folder: str) -> str:
@@ -140,7 +149,9 @@ def index(spec: ModelSpec, *, has_words: bool = True) -> Json:
             table[place.folder] = [place.library, place.kind]
         if place.folder in TEXT_FOLDERS and has_words:
             table[tokenizer_folder(place.folder)] = ["transformers", "BertTokenizer" if place.folder == "bert" else "CLIPTokenizer"]
-    table |= EXTRAS.get(kind, {})
+    if spec.vision is not None:
+        table[PROCESSOR] = ["transformers", "CLIPImageProcessor"]
+    table |= {name: value for name, value in EXTRAS.get(kind, {}).items() if name not in table}
     return table | ({"force_zeros_for_empty_prompt": spec.zero_null} if "XL" in kind else {})
 
 

@@ -17,7 +17,7 @@ from sumi.errors import CheckpointError
 from sumi.models.placement import weightless
 from sumi.nets.autoencoder import Autoencoder
 from sumi.nets.bert import BertEncoder
-from sumi.nets.clip import TextEncoder
+from sumi.nets.clip import TextEncoder, VisionEncoder
 from sumi.nets.conditioners import LabelEmbedding, MapRescaler
 from sumi.nets.unet import UNet
 from sumi.store.checkpoint import fill, noted
@@ -41,12 +41,13 @@ class Parts:
     tokenizers: tuple[Words, ...] = ()
     label: LabelEmbedding | None = None
     map: MapRescaler | None = None
+    vision: VisionEncoder | None = None
     embeddings: tuple[Tensor, Tensor] | None = None
     """Mean and deviation [E] of the embeddings of pictures in training (unCLIP)."""
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
-        others = (part for part in (self.label, self.map) if part is not None)
+        others = (part for part in (self.label, self.map, self.vision) if part is not None)
         return (self.unet, self.autoencoder, *self.text_encoders, *others)
 
 
@@ -85,6 +86,8 @@ def expected(spec: ModelSpec) -> dict[str, nn.Module]:
             found["label_embedding"] = LabelEmbedding(spec.label)
         if spec.map is not None:
             found["map_rescaler"] = MapRescaler(spec.map)
+        if spec.vision is not None:
+            found["image_encoder"] = VisionEncoder(spec.vision)
     return found
 
 
@@ -102,6 +105,7 @@ def build(model: Model, dtype: torch.dtype = torch.float32) -> Parts:
     CheckpointError that names what is missing, not known, or of another shape, or if there can be no such network.
     """
     networks = _expected(model)
+    _check_embedding(model)
     for name, network in networks.items():
         fill(network, model.states.get(name, {}), f"{model.where}, its {name},", dtype)
     return replace(_parts(model.spec, networks, model.tokenizers), embeddings=_statistics(model))
@@ -122,6 +126,7 @@ def model_of(spec: ModelSpec, parts: Parts) -> Model:
         "vae": parts.autoencoder,
         "label_embedding": parts.label,
         "map_rescaler": parts.map,
+        "image_encoder": parts.vision,
     }
     networks = {name: owners[name] if name in owners else next(given) for name in expected(spec)}
     if missing := [name for name, network in networks.items() if network is None]:
@@ -166,6 +171,16 @@ def _called(part: str, names: Mapping[str, str], name: str) -> str:
     return names.get(name, f"{part}.{name}")
 
 
+def _check_embedding(model: Model) -> None:
+    """CheckpointError if the image encoder makes another embedding than the U-Net is told."""
+    vision, width = model.spec.vision, (model.spec.unet.vector_width or 0) // 2
+    if vision is not None and vision.projection_width != width:
+        raise CheckpointError(
+            f"{model.where} has an image encoder of {vision.projection_width} numbers for a U-Net that is told {width}: "
+            "use the parts of one model"
+        )
+
+
 def _statistics(model: Model) -> tuple[Tensor, Tensor] | None:
     state = model.states.get(STATISTICS)
     if state is None:
@@ -179,9 +194,10 @@ def _statistics(model: Model) -> tuple[Tensor, Tensor] | None:
 def _parts(spec: ModelSpec, networks: Mapping[str, nn.Module], tokenizers: tuple[Words, ...]) -> Parts:
     unet, autoencoder = networks["unet"], networks.get("vae", Autoencoder(spec.autoencoder) if spec.autoencoder.identity else None)
     texts = tuple(networks[name] for name in ("text_encoder", "bert", "text_encoder_2") if name in networks)
-    label, rescaler = networks.get("label_embedding"), networks.get("map_rescaler")
+    label, rescaler, eyes = (networks.get(name) for name in ("label_embedding", "map_rescaler", "image_encoder"))
     assert isinstance(unet, UNet) and isinstance(autoencoder, Autoencoder)
     assert label is None or isinstance(label, LabelEmbedding)
     assert rescaler is None or isinstance(rescaler, MapRescaler)
+    assert eyes is None or isinstance(eyes, VisionEncoder)
     encoders = tuple(text.eval() for text in texts if isinstance(text, TextEncoder | BertEncoder))
-    return Parts(unet.eval(), autoencoder.eval(), encoders, tokenizers, label, rescaler)
+    return Parts(unet.eval(), autoencoder.eval(), encoders, tokenizers, label, rescaler, None if eyes is None else eyes.eval())

@@ -100,8 +100,10 @@ def read_single(
     if unknown:
         some = f"{', '.join(unknown[:5])}{' ...' * (len(unknown) > 5)}"
         notes.append(f"{path} has {len(unknown)} tensors that belong to no part of {spec.name}: {some}")
-    if takes_image_embedding(spec) and not statistics:
-        notes.append(f"{path} does not hold {' and '.join(AUGMENTOR.values())}, without which no picture can be given: use a folder of it")
+    lacking = [] if statistics else [*AUGMENTOR.values()]
+    lacking += [] if spec.vision is not None else [f"{dialects.VISION}*"]
+    if takes_image_embedding(spec) and lacking:
+        notes.append(f"{path} does not hold {' and '.join(lacking)}, without which no picture can be given: use a folder of it")
     model = Model(
         spec,
         states,

@@ -1,14 +1,14 @@
 """Batches of scenes as tensors."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from sumi.train.scenes import Group, Scene, Thing, World, render, segmentation
+from sumi.train.contexts import Example, example, jobs
+from sumi.train.scenes import Group, Scene, Thing, World, render
 from sumi.train.scenes.world import held_out
 
 
@@ -35,21 +35,10 @@ def draw(world: World, rng: np.random.Generator, count: int, size: int, split: s
     return scenes, to_tensor([render(scene, size) for scene in scenes])
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """Scenes as arrays, small enough to be sent from one process to another."""
-
-    captions: list[str]
-    pictures: NDArray[np.uint8]  # N H W 3
-    maps: NDArray[np.int64]  # N h w: class id + 1, 0 for the background
-
-
-def drawn(world: World, seed: Sequence[int], count: int, size: int, cells: int, split: str) -> Drawn:
-    """`count` scenes with maps of `cells` by `cells`: a function of its arguments alone, so that any process can make them."""
+def drawn(world: World, seed: Sequence[int], count: int, size: int, cells: int, split: str, weights: Mapping[str, float]) -> list[Example]:
+    """`count` samples, of jobs in proportion to their weights: a function of its arguments alone, so that any process can make them."""
     rng = np.random.default_rng(seed)
-    scenes = [world.sample(rng, split=split) for _ in range(count)]
-    maps = np.stack([segmentation(scene, cells) for scene in scenes]).astype(np.int64)
-    return Drawn([scene.caption for scene in scenes], np.stack([render(scene, size) for scene in scenes]), maps)
+    return [example(world, rng, job, size, cells, split) for job in jobs(weights, rng, count)]
 
 
 def crowd(world: World, rng: np.random.Generator) -> Scene:

@@ -7,7 +7,7 @@ Legend: B batch, H W picture height and width, h w cells (H/4, W/4), N kinds (no
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -56,6 +56,13 @@ class Marks(NamedTuple):
     backgrounds: Float[Tensor, "B M h w"]
 
 
+class Features(NamedTuple):
+    """What a judge goes by: maps at 1/2, 1/4, 1/8 and, of both of the last together, 1/4 of the resolution; and the mean of the last."""
+
+    maps: tuple[Float[Tensor, "B _ _ _"], ...]
+    pooled: Float[Tensor, "B C"]
+
+
 class Judge(nn.Module):
     """A convolutional network with a skip: features at 1/8 see whole things, features at 1/4 place them."""
 
@@ -77,21 +84,36 @@ class Judge(nn.Module):
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> Marks:
         """Mark pictures in [-1, 1]."""
-        cells = self.cells(self.fine(self.stem(image)))
-        seen = F.interpolate(self.coarse(cells), scale_factor=2.0, mode="nearest")
-        features = F.silu(self.norm(self.join(torch.cat([cells, seen], dim=1))))
-        return Marks(self.kinds(features), self.cores(features)[:, 0], self.colours(features), self.backgrounds(features))
+        seen = self.features(image).maps[-1]
+        return Marks(self.kinds(seen), self.cores(seen)[:, 0], self.colours(seen), self.backgrounds(seen))
+
+    def features(self, image: Float[Tensor, "B 3 H W"]) -> Features:
+        """What it goes by, of pictures in [-1, 1]: to compare pictures, or sets of them."""
+        block, halved = self.fine
+        fine = block(self.stem(image))
+        cells = self.cells(halved(fine))
+        coarse = self.coarse(cells)
+        whole = F.interpolate(coarse, scale_factor=2.0, mode="nearest")
+        joined = F.silu(self.norm(self.join(torch.cat([cells, whole], dim=1))))
+        return Features((fine, cells, coarse, joined), joined.mean((2, 3)))
+
+    def batches(self, pictures: NDArray[np.uint8], batch: int = 64) -> Iterator[Float[Tensor, "B 3 H W"]]:
+        """Pictures [n height width 3] as it takes them; those that are not 64 by 64 are resized by area."""
+        for start in range(0, len(pictures), batch):
+            image = to_tensor(list(pictures[start : start + batch])).to(self.stem.weight)
+            yield image if image.shape[-2:] == (SIZE, SIZE) else F.interpolate(image, (SIZE, SIZE), mode="area")
+
+    @torch.inference_mode()
+    def segment(self, pictures: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """What is in each cell [n 16 16] of pictures [n height width 3]: indices in `labels.kinds`."""
+        return np.concatenate([self(image).kinds.argmax(1).cpu().numpy() for image in self.batches(pictures)])
 
     @torch.inference_mode()
     def look(self, pictures: NDArray[np.uint8], batch: int = 64) -> list[Sight]:
-        """Say what is in pictures [n height width 3]; those that are not 64 by 64 are resized by area first."""
-        weight = self.stem.weight
+        """Say what is in pictures [n height width 3]."""
         sights = []
-        for start in range(0, len(pictures), batch):
-            image = to_tensor(list(pictures[start : start + batch])).to(weight.device)
-            if image.shape[-2:] != (SIZE, SIZE):
-                image = F.interpolate(image, (SIZE, SIZE), mode="area")
-            marks = self(image.to(weight.dtype))
+        for image in self.batches(pictures, batch):
+            marks = self(image)
             answers = (marks.kinds.argmax(1), marks.cores > 0, marks.colours.argmax(1), marks.backgrounds.argmax(1))
             maps = zip(*(answer.cpu().numpy() for answer in answers), strict=True)
             sights += [see(kinds, cores, colours, grounds, self.labels) for kinds, cores, colours, grounds in maps]

@@ -9,19 +9,31 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
 
-from sumi.config import AutoencoderConfig, ModelSpec, ScheduleConfig, TextConfig, UNetConfig, VisionConfig
+from sumi.config import (
+    AutoencoderConfig,
+    Concat,
+    LabelConfig,
+    MapConfig,
+    ModelSpec,
+    ScheduleConfig,
+    TextConfig,
+    UNetConfig,
+    VisionConfig,
+)
 from sumi.errors import RecipeError
+from sumi.models.channels import channels
 from sumi.models.placement import choose
 from sumi.nets.clip import TextEncoder
 from sumi.store.folder import read_autoencoder, read_text_encoder, read_unet
 from sumi.text.bpe import Tokenizer, word_vocabulary
+from sumi.train.contexts import JOBS
 from sumi.train.judge import JudgeConfig, JudgeTask
 from sumi.train.loop import Task, Training
 from sumi.train.loop import train as run_loop
 from sumi.train.scenes import World
 from sumi.train.tasks.autoencoder import AutoencoderTask
 from sumi.train.tasks.clip import ClipTask
-from sumi.train.tasks.noise_predictor import NoisePredictorTask, extend_vocabulary, fresh_text_encoder
+from sumi.train.tasks.noise_predictor import NoisePredictorTask, extend_inputs, extend_vocabulary, fresh_text_encoder
 
 T = TypeVar("T")
 
@@ -63,6 +75,9 @@ class NoisePredictorData:
     reuse: int = 6
     prompts: tuple[str, ...] = ()
     kinds: dict[str, float] | None = None
+    jobs: dict[str, float] | None = None
+    """How often a sample is made from words alone (`text`), a class `label`, a picture with a hole (`inpaint`), a `map` of classes, or
+    a small picture (`low_res`). None: always from words."""
     processes: int = 0
     """Processes that render ahead of the training, for a device that is faster than one; the scenes are the same."""
 
@@ -77,7 +92,7 @@ class Sources:
     text_rate: float = 1.0
     """Learning rate of the text encoder relative to the rest; 0 freezes it."""
     start: str | None = None
-    """Folder of a model whose UNet and text encoder are the start; new words get new rows."""
+    """Folder of a model whose networks are the start; new words get new rows, new inputs new columns, which begin at zero."""
 
 
 def load_task(recipe: Path) -> tuple[Task, Training]:
@@ -162,6 +177,10 @@ def _noise_predictor(tables: dict[str, Any], recipe: Path) -> Task:
         folder = at / sources.start
         text_encoder = _grown(read_text_encoder(folder / "text_encoder"), Tokenizer.from_folder(folder / "tokenizer"), tokenizer)
         unet = read_unet(folder / "unet")
+    jobs = data.jobs or {}
+    if unknown := sorted(set(jobs) - set(JOBS)):
+        raise RecipeError(f"{recipe}: [data]: there is no job {unknown[0]!r}; there are {', '.join(JOBS)}")
+    classes, width = len(World(data.vocabulary).classes), text_encoder.config.width
     spec = _build(
         ModelSpec,
         _table(tables, "model", recipe)
@@ -169,10 +188,19 @@ def _noise_predictor(tables: dict[str, Any], recipe: Path) -> Task:
             "unet": unet.config if unet is not None else _take(UNetConfig, tables, "unet", recipe),
             "autoencoder": autoencoder.config,
             "text": text_encoder.config,
+            "label": LabelConfig(classes + 1, width) if "label" in jobs else None,
+            # Halved to four pixels, the finest that a latent of eight can hold something of in channels.
+            "map": MapConfig(classes + 1, 8, halvings=2, patch_size=autoencoder.config.factor // 4) if "map" in jobs else None,
+            "concat": tuple(name for job, names in CHANNELS.items() if job in jobs for name in names),
+            "optional": bool(jobs),
             "schedule": _take(ScheduleConfig, tables, "schedule", recipe),
         },
         f"{recipe}: [model]",
     )
+    wanted = spec.autoencoder.latent_channels + sum(channels(spec).values())
+    if unet is not None:
+        unet = extend_inputs(unet, wanted)
+    spec = replace(spec, unet=replace(spec.unet, in_channels=wanted))
     return NoisePredictorTask(
         spec,
         autoencoder,
@@ -189,7 +217,12 @@ def _noise_predictor(tables: dict[str, Any], recipe: Path) -> Task:
         prompts=data.prompts,
         unet=unet,
         processes=data.processes,
+        jobs=data.jobs,
     )
+
+
+CHANNELS: dict[str, tuple[Concat, ...]] = {"inpaint": ("mask", "masked_image"), "low_res": ("low_res",), "map": ("map",)}
+"""What lies beside the latent of a model that is trained for a job."""
 
 
 TASKS: dict[str, Callable[[dict[str, Any], Path], Task]] = {

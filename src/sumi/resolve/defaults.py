@@ -4,33 +4,24 @@ import itertools
 import math
 import reprlib
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TypeVar
 
 from jaxtyping import Float32
 from torch import Tensor
 
-from sumi.config import BertConfig, Concat, ModelSpec
+from sumi.config import ModelSpec
 from sumi.diffusion.guidance import Guidance
 from sumi.diffusion.names import find, find_spacing
 from sumi.diffusion.samplers.table import SAMPLERS, Sampler
 from sumi.diffusion.schedule import Schedule
 from sumi.diffusion.spacings import SPACINGS, checked, spaced
 from sumi.errors import RequestError
-from sumi.models.embedders import takes_image_embedding
-from sumi.request import Request, did_you_mean
-from sumi.store.layout import reads_words
+from sumi.request import FILES, Request, did_you_mean
+from sumi.resolve.serves import serves
 
-CHANNELS: dict[Concat, str] = {
-    "mask": "a mask",
-    "masked_image": "a picture to fill in",
-    "image": "a picture to change",
-    "low_res": "a picture to enlarge",
-    "depth": "a depth map",
-    "map": "a map of classes",
-}
-STRENGTH = 0.75
+STRENGTH, HIRES_STRENGTH, IMAGE_GUIDANCE = 0.75, 0.5, 1.5
 MOST_PICTURES = 2**32 - 1
 MOST_TOGETHER = 4096
 MOST_STEPS = 10_000
@@ -40,12 +31,12 @@ PLUS_PLUS = 0.6
 T = TypeVar("T")
 
 
-def resolve(request: Request, spec: ModelSpec) -> Request:
+def resolve(request: Request, spec: ModelSpec, *, told: bool = False) -> Request:
     """The request with the model's defaults filled in and a seed drawn if there is none.
 
-    RequestError if a model of this spec cannot serve it.
+    RequestError if a model of this spec cannot serve it. `told`: what it needs beside words, it is told otherwise.
     """
-    _serves(spec, request)
+    serves(spec, request, told=told)
     request = _named(request, spec)
     (height, width), plus_plus = spec.size, request.guidance_method == "cfg++"
     request = replace(
@@ -56,7 +47,7 @@ def resolve(request: Request, spec: ModelSpec) -> Request:
         height=_side("height", _or(request.height, height), spec.multiple),
         width=_side("width", _or(request.width, width), spec.multiple),
     )
-    request = _stepped(_started(request), spec)
+    request = _larger(_stepped(_started(request, spec), spec), spec)
     for what, depends, hint in (
         (request.variation_seed is not None, request.variation, "variation_seed without variation changes nothing: say how far, up to 1"),
         (request.mimic is not None, request.threshold, "mimic without threshold changes nothing: give a threshold, such as 0.995"),
@@ -189,22 +180,37 @@ def _takes(name: str, sampler: Sampler, given: dict[str, float], eta: float | No
             raise RequestError(f"option s_noise must be 0 or more; got {value:g}")
 
 
-def _started(request: Request) -> Request:
+def _started(request: Request, spec: ModelSpec) -> Request:
     """How far a picture to start from is followed."""
-    if request.image is None:
-        for name in ("strength", "image_sha256"):
-            if getattr(request, name) is not None:
-                raise RequestError(f"{name} without an image means nothing: give an image, or leave it out")
-        if request.exact:
-            raise RequestError("exact without an image means nothing: without one, all the steps are run")
+    for name in FILES:
+        if not str(getattr(request, name) or "").isprintable():
+            raise RequestError(f"{name} must be a path without control characters; got {getattr(request, name)!r:.80}")
+    if "image" in spec.concat:
+        request = replace(request, image_guidance=_or(request.image_guidance, IMAGE_GUIDANCE))
+        if request.strength is not None or request.exact or request.noise_multiplier != 1:
+            raise RequestError(
+                f"{spec.name} is told of the image and does not start from it: leave strength, exact and noise_multiplier out"
+            )
         return request
-    if not request.image.isprintable():
-        raise RequestError(f"image must be a path without control characters; got {request.image!r:.80}")
-    if request.sigmas is None:
-        return replace(request, strength=_or(request.strength, STRENGTH))
-    if request.strength is not None or request.exact:
-        raise RequestError("sigmas say where to start from the image: leave strength and exact out")
-    return request
+    if request.image is None or request.sigmas is not None:
+        return request
+    return replace(request, strength=_or(request.strength, STRENGTH if request.mask is None and request.outpaint is None else 1.0))
+
+
+def _larger(request: Request, spec: ModelSpec) -> Request:
+    """How a picture is made again, larger."""
+    if request.tile is not None:
+        tile, overlap = request.tile, _or(request.tile_overlap, request.tile // 2 // spec.factor * spec.factor)
+        if tile % spec.multiple:
+            raise RequestError(f"tile must be a multiple of {spec.multiple} with this model; got {tile}")
+        if overlap >= tile:
+            raise RequestError(f"tile_overlap must be less than tile, {tile}; got {overlap}")
+        request = replace(request, tile_overlap=overlap // spec.factor * spec.factor)
+    if request.hires is None:
+        return request
+    strength, steps = _or(request.hires_strength, HIRES_STRENGTH), _or(request.hires_steps, request.steps or spec.steps)
+    kept(steps, strength)
+    return replace(request, hires_strength=strength, hires_steps=steps)
 
 
 def _numbered(request: Request) -> None:
@@ -251,31 +257,6 @@ def _stepped(request: Request, spec: ModelSpec) -> Request:
         of = f" of {total}" if total > steps else ""
         raise RequestError(f"steps must be at most the {trained} of this model's training; got {steps}{of}")
     return replace(request, steps=steps)
-
-
-def _serves(spec: ModelSpec, request: Request) -> None:
-    """RequestError unless a prompt is all that the model needs, and a prompt is given only to a model that takes one."""
-    for need in _needs(spec):
-        raise RequestError(f"{spec.name} needs {need}, which a request cannot give: use a model of text to picture")
-    if spec.text is None and (request.prompt or request.negative):
-        raise RequestError(f"{spec.name} makes pictures without words: leave the prompt empty")
-    if spec.text is None and (request.clip_skip != 1 or request.emphasis != "mean"):
-        raise RequestError(f"{spec.name} makes pictures without words: leave clip_skip and emphasis out")
-
-
-def _needs(spec: ModelSpec) -> Iterator[str]:
-    """What a model is told that is not words, nor follows from the size of the picture."""
-    yield from (CHANNELS[name] for name in spec.concat)
-    if spec.unet.in_channels != spec.autoencoder.latent_channels and not spec.concat:
-        yield "a picture beside its noise"
-    if spec.label is not None or spec.unet.label_classes is not None:
-        yield "a label"
-    elif spec.text is None and spec.unet.context_width is not None:
-        yield "a context other than text"
-    if isinstance(spec.text, BertConfig) and not reads_words(spec.text):
-        yield "a layout of boxes"
-    if takes_image_embedding(spec):
-        yield "the embedding of a picture"
 
 
 def _side(name: str, pixels: int, multiple: int) -> int:
