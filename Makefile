@@ -10,7 +10,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --progress-bar off --no-compile --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help picture test full lint types check format docs-pictures clean
+.PHONY: help picture test full lint types check format gallery docs-pictures clean
 
 help:
 	@echo 'make picture    draw one: PROMPT="two stars above a tree" PICTURE=out/picture.png'
@@ -19,6 +19,7 @@ help:
 	@echo 'make check      lint, types and the fast tests: what a change has to pass'
 	@echo 'make format     put the code into the one format'
 	@echo 'make docs-pictures  draw the pictures in docs again: some scenes, and what the model makes of 64 captions'
+	@echo 'make gallery    every task, by the command that stands beside its pictures in docs/gallery'
 	@echo 'make clean      forget .venv and every cache'
 
 # The prompt goes through the environment, so that quotes in it reach the program and not the shell.
@@ -46,6 +47,9 @@ check: lint types test
 format: .venv/dev.stamp
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+gallery: .venv/run.stamp
+	$(BIN)/python tools/gallery.py
 
 docs-pictures: .venv/run.stamp
 	$(BIN)/python tools/contact_sheet.py

@@ -1,11 +1,14 @@
 """A whole model of the smallest size, with random weights: what tests of everything above the networks run on."""
 
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 
+from small import variant_files
 from sumi.config import AutoencoderConfig, ModelSpec, ScheduleConfig, TextConfig, UNetConfig
 from sumi.diffusion.schedule import Schedule
 from sumi.models.latent_diffusion import LatentDiffusion
@@ -13,7 +16,7 @@ from sumi.models.prompt import Prompt
 from sumi.nets.autoencoder import Autoencoder
 from sumi.nets.clip import TextEncoder
 from sumi.nets.unet import UNet
-from sumi.store.folder import Parts, write_folder
+from sumi.store.folder import Parts, write_folder, write_model
 from sumi.text.bpe import Tokenizer, word_vocabulary
 
 WORDS = ("a", "and", "above", "cat", "horse", "red", "star", "stars", "tree", "two")
@@ -86,3 +89,16 @@ def tiny_model(tiny: LatentDiffusion, tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("models") / "tiny"
     write_folder(folder, tiny.spec, Parts(tiny.unet, tiny.autoencoder, (tiny.prompt.encoder,), (tiny.prompt.tokenizer,)))
     return folder
+
+
+@pytest.fixture(scope="session")
+def model_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of one of `small.VARIANTS`. Not to be changed."""
+
+    @cache
+    def written(name: str) -> Path:
+        folder = tmp_path_factory.mktemp("models") / name
+        write_model(folder, variant_files(name))
+        return folder
+
+    return written

@@ -1,6 +1,11 @@
-"""What tests of networks share."""
+"""What tests of networks and of pictures share."""
 
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 
@@ -32,3 +37,15 @@ def assert_same_norms(ours: nn.Module, theirs: nn.Module) -> None:
     found = {name: module.eps for name, module in ours.named_modules() if isinstance(module, nn.GroupNorm | nn.LayerNorm)}
     expected = {name: module.eps for name, module in theirs.named_modules() if isinstance(module, nn.GroupNorm | nn.LayerNorm)}
     assert found == expected
+
+
+def noisy(height: int, width: int, channels: int | None = 3, seed: int = 0, low: int = 0, high: int = 256) -> np.ndarray[Any, Any]:
+    """8-bit pixels, of every value from `low` on and below `high`."""
+    shape = (height, width) if channels is None else (height, width, channels)
+    return np.random.default_rng(seed).integers(low, high, shape, dtype=np.uint8)
+
+
+def saved(path: Path, pixels: np.ndarray[Any, Any]) -> str:
+    """The path, as a request names it, where there are now these pixels."""
+    Image.fromarray(pixels).save(path)
+    return str(path)

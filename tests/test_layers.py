@@ -23,7 +23,8 @@ LEVELS = [
     {"resolve"},
     {"events"},
     {"running"},
-    {"pipeline", "explain", "train"},
+    {"pipeline", "train"},
+    {"explain", "grid"},
     {"apps"},
     {"__main__"},
 ]
@@ -89,7 +90,7 @@ def test_no_circles() -> None:
 @pytest.mark.parametrize(
     ("library", "allowed"),
     [
-        ("PIL", ("sumi.store.images", "sumi.train.scenes")),
+        ("PIL", ("sumi.store.images", "sumi.store.sheets", "sumi.train.scenes")),
         ("tokenizers", ("sumi.text",)),
         ("safetensors", ("sumi.store.checkpoint",)),
     ],

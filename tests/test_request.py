@@ -132,7 +132,7 @@ def test_options_are_finite_numbers_by_name(value: object) -> None:
 
 @pytest.mark.parametrize("value", ["image", {"image": 3}, {3: "abc"}, {"image": "\ud800"}, [("image", "abc")]])
 def test_digests_are_texts_by_name(value: object) -> None:
-    with pytest.raises(RequestError, match="^digests must be texts by name; got "):
+    with pytest.raises(RequestError, match=r"^digests must be texts by name; got "):
         Request(digests=value)  # type: ignore[arg-type]
 
 

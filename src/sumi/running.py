@@ -3,7 +3,6 @@
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, TypeAlias
 
 import torch
@@ -20,13 +19,11 @@ from sumi.diffusion.samplers.step import Step as Sampled
 from sumi.errors import RequestError
 from sumi.events import Decoded, Encoded, Picture, Step
 from sumi.models.latent_diffusion import Inputs, LatentDiffusion
-from sumi.models.placement import batch_size, tile_size
+from sumi.models.placement import batch_size
 from sumi.models.sampling import Plan, Reading, Told, plan, sample
-from sumi.models.seamless import seamless
-from sumi.models.tiles import inside, tiled, windows
 from sumi.request import FILES, Request
 from sumi.resolve.defaults import guidance, options, sigmas
-from sumi.resolve.given import Given, given
+from sumi.resolve.given import Given, adapted, given
 from sumi.store.composite import composite
 from sumi.store.images import to_pil
 from sumi.store.record import Record
@@ -61,7 +58,7 @@ class Pass:
     def of(cls, model: LatentDiffusion, request: Request, inputs: Inputs) -> "Pass":
         """RequestError if the model cannot serve the request."""
         size, visited = _size(request), sigmas(request, model.schedule)
-        model = _adapted(model, request, size)
+        model = adapted(model, request, size)
         scripts = [script(request.prompt, request)], script(request.negative, request, "negative")
         reading = Reading(model, *scripts, size, emphasis=request.emphasis, clip_skip=request.clip_skip)
         told = reading.told(len(visited) - 1)
@@ -210,21 +207,6 @@ class Run:
 def script(text: str, request: Request, name: str = "prompt") -> Script:
     """A prompt as a request reads it."""
     return literal(text) if request.emphasis == "off" else parse(text, name)
-
-
-def _adapted(model: LatentDiffusion, request: Request, size: tuple[int, int]) -> LatentDiffusion:
-    """The model, closed on itself along the axes that are to be seamless, and in windows and tiles where those are asked for.
-
-    Where memory does not hold a picture whole, it is decoded in tiles all the same: that changes nothing but the time it takes.
-    """
-    axes, factor = request.seamless, model.spec.factor
-    unet, windowed = seamless(model.unet, axes), None
-    if request.tile is not None:
-        side, overlap = request.tile // factor, (request.tile_overlap or 0) // factor
-        unet = seamless(model.unet, inside(axes, (size[0] // factor, size[1] // factor), side))
-        windowed = partial(windows, size=side, overlap=overlap, axes=axes)
-    autoencoder, tile = seamless(model.autoencoder, axes), request.tile or tile_size(model.spec, *size, model.unet.conv_in.weight)
-    return replace(model, unet=unet, autoencoder=autoencoder if tile is None else tiled(autoencoder, tile), windows=windowed)
 
 
 def _told(schedule: Sequence[Told], given: Conditioning, away: Conditioning, request: Request) -> Sequence[Told]:

@@ -60,9 +60,12 @@ def test_a_picture_goes_into_this_folder_named_by_its_seed_and_number(run: Run) 
     assert files() == out
 
 
-def test_every_option_reaches_the_request(run: Run, tmp_path: Path) -> None:
-    start = tmp_path / "start.png"
-    Image.new("RGB", (24, 16), "red").save(start)
+def test_every_option_reaches_the_request(run: Run, model_for: Callable[[str], Path]) -> None:
+    Image.new("RGB", (24, 16), "red").save("start.png")
+    Image.new("L", (24, 16), 3).save("grey.png")
+    half = Image.new("L", (24, 16))
+    half.paste(255, (8, 0, 24, 16))
+    half.save("half.png")
     asked = Request(
         prompt="a cat",
         negative="a tree",
@@ -70,9 +73,11 @@ def test_every_option_reaches_the_request(run: Run, tmp_path: Path) -> None:
         clip_skip=2,
         width=16,
         height=20,
-        image=str(start),
+        seamless="x",
+        image="start.png",
         strength=0.5,
         exact=True,
+        noise_multiplier=1.5,
         seed=2**64 - 1,
         first=3,
         variation=0.25,
@@ -93,15 +98,30 @@ def test_every_option_reaches_the_request(run: Run, tmp_path: Path) -> None:
         threshold=0.75,
         mimic=1.25,
     )
-    apart = ("prompt", "image_sha256", "exact", "sigmas")
-    told = {name: getattr(asked, name) for name in FIELDS if name not in apart}
-    told |= {"options": "s_noise=0.75", "guidance_interval": "0.5,3"}
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in told.items()]
-    assert run("a cat", *flags, "--exact", "-o", "cat.png")[:2] == (0, ["cat.png"])
-    found = request_of("cat.png")
-    assert found == replace(asked, image_sha256=found.image_sha256)
-    assert run("a cat", "--sigmas=9,3,0.5,0", "-o", "cat.png")[:2] == (0, ["cat.png"])
-    assert request_of("cat.png").sigmas == (9.0, 3.0, 0.5, 0.0)
+    others: list[tuple[str, dict[str, Any]]] = [
+        ("plain", {"noise": "torch", "sigmas": (9.0, 3.0, 0.5, 0.0), "tile": 16, "tile_overlap": 4}),
+        ("plain", {"image": "start.png", "mask": "half.png", "mask_grow": -2, "mask_blur": 0.5, "mask_invert": True}),
+        ("plain", {"image": "start.png", "outpaint": (8.0, 0.0, 16.0, 8.0)}),
+        ("plain", {"hires": 1.5, "hires_strength": 0.75, "hires_steps": 4}),
+        ("optional", {"label": "tree", "map": "grey.png", "low_res": "start.png"}),
+        ("depth", {"depth": "grey.png"}),
+        ("edits", {"image": "start.png", "image_guidance": 1.25}),
+        ("like", {"like": "start.png", "level": 7}),
+    ]
+    left_open = Request()
+    every = {name: value for name in FIELDS if (value := getattr(asked, name)) != getattr(left_open, name) and name != "prompt"}
+    runs = [("tiny", every)]
+    for model, fields in (*runs, *others):
+        told = {name: ",".join(map(str, value)) if isinstance(value, tuple) else value for name, value in fields.items()}
+        told |= {"options": "s_noise=0.75"} if "options" in told else {}
+        flags = [f"--{name.replace('_', '-')}{'' if value is True else f'={value}'}" for name, value in told.items()]
+        status, out, err = run("a cat", *flags, "-o", "cat.png", **({} if model == "tiny" else {"model": model_for(model)}))
+        assert (status, out) == (0, ["cat.png"]), err
+        found = request_of("cat.png")
+        assert {name: getattr(found, name) for name in fields} == fields
+        if model == "tiny":
+            assert found == replace(asked, digests=found.digests)
+    assert {name for _, fields in (*runs, *others) for name in fields} == {*FIELDS} - {"prompt", "count", "digests"}
 
 
 def test_several_pictures_go_into_a_folder(run: Run) -> None:
@@ -135,6 +155,42 @@ def test_no_words_are_a_prompt_too(run: Run) -> None:
     assert run("", "--seed", "7", "-q") == (0, ["sumi-7-0.png"], [])
 
 
+def test_any_option_that_says_what_to_draw_stands_for_a_prompt(
+    run: Run, tiny_model: Path, model_for: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (24, 16), "red").save("red.png")
+    labels = str(model_for("label"))
+    for words in (["--label", "cat", "-m", labels], ["--image=red.png", "-m", str(tiny_model)], ["-m", str(tiny_model), "--seed", "3"]):
+        assert main([*words, "-q", "-o", "x.png"]) == 0
+        assert capsys.readouterr() == ("x.png\n", "")
+        assert request_of("x.png").prompt == ""
+    assert main(["-m", str(tiny_model), "-o", "y.png"]) == 2
+    assert capsys.readouterr().err.startswith("sumi: nothing says what to draw: ") and not Path("y.png").exists()
+
+
+def test_what_became_of_a_picture_to_go_by_is_told(run: Run) -> None:
+    Image.new("RGB", (240, 120), "red").save("red.png")
+    status, _, err = run("a cat", "--image", "red.png", "-q")
+    taken = "28 x 12: scaled to 11.7 % and cropped by 2 pixels of its height; sides are multiples of 4"
+    assert (status, err) == (0, [f"sumi: the picture of 240 x 120 is taken at {taken}"])
+
+
+@pytest.mark.parametrize(
+    ("words", "effort"),
+    [
+        ([], "4 steps, 4 network calls, 8 samples a picture"),
+        (["--image=red.png", "--strength=0.5"], "2 of 4 steps, 2 network calls, 4 samples a picture"),
+        (["--hires=2", "--hires-strength=0.5"], "6 of 8 steps, 6 network calls, 12 samples a picture"),
+        (["--hires=2", "--hires-strength=1"], "8 steps, 8 network calls, 16 samples a picture"),
+        (["--image=red.png", "--strength=0.5", "--exact"], "4 steps, 4 network calls, 8 samples a picture"),
+    ],
+    ids=lambda words: words[0] if isinstance(words, list) and words else "",
+)
+def test_how_much_work_it_is_is_told(run: Run, words: list[str], effort: str) -> None:
+    Image.new("RGB", (24, 16), "red").save("red.png")
+    assert run("a cat", *words)[2][0] == effort
+
+
 def test_a_word_that_the_model_never_saw_is_told_and_the_picture_made(run: Run) -> None:
     status, out, err = run("a hourse", "--seed=7", "-q")
     assert (status, out) == (0, ["sumi-7-0.png"])
@@ -159,7 +215,7 @@ def test_progress_rewrites_one_line_on_a_terminal(run: Run, monkeypatch: pytest.
 
 
 def test_progress_is_sparse_in_a_log_and_tells_batches_apart(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sumi.pipeline.batch_size", lambda *_: 2)
+    monkeypatch.setattr("sumi.running.batch_size", lambda *_: 2)
     _, out, err = run("a cat", "-n", "3", "--steps", "8", "-o", "out/")
     assert len(out) == 3
     assert err[1:] == [f"pictures {which} of 3, step {n} of 8" for which in ("1 to 2", "3 to 3") for n in (2, 4, 6, 8)]
@@ -189,7 +245,7 @@ def damaged(model: Path, folder: Path) -> Path:
         (["a cat", "--sampler", "dpm_2m"], "no sampler 'dpm_2m' (did you mean dpmpp_2m"),
         (["a cat", "--sead", "3"], "there is no option --sead (did you mean --seed"),
         (["a", "cat"], "'cat' is one word too many (a prompt goes in quotes); see sumi --help"),
-        (["-q"], "the following arguments are required: PROMPT; see sumi --help"),
+        (["-q"], "nothing says what to draw: give a PROMPT, or an option such as --label, --image or --seed; see sumi --help"),
         (["half a pair: \udcff"], "the prompt is not Unicode text"),
         (["a cat", "-o", "cat.jpg"], "pictures are written as PNG: name the file cat.png"),
         (["a cat", "-n", "2", "-o", "cat.png"], "cat.png is one file and 2 pictures were asked for: name a folder, such as cat/"),
@@ -240,7 +296,7 @@ def test_every_command_has_help_and_refuses_what_it_does_not_know(name: str, cap
 def test_help_names_every_field_and_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == main([]) == 0
     out = capsys.readouterr().out
-    assert all(re.search(rf"--{name.replace('_', '-')}\s", out) for name in FIELDS if name not in ("prompt", "image_sha256"))
+    assert all(re.search(rf"--{name.replace('_', '-')}\s", out) for name in FIELDS if name not in ("prompt", "digests"))
     assert all(f"\n  {name} " in out for name in COMMANDS)
 
 
@@ -296,7 +352,7 @@ def test_help_waits_for_nothing_heavy(environment: dict[str, str]) -> None:
     heavy = {"torch", "numpy", "PIL", "safetensors", "tokenizers", "importlib.metadata"}
     script = f"import sys, sumi.apps.cli as cli; cli.main(['--help']); sys.exit(str({heavy} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
-    assert run.stdout.startswith("usage: sumi PROMPT [options]\n") and run.stderr == "set()\n"
+    assert run.stdout.startswith("usage: sumi [PROMPT] [options]\n") and run.stderr == "set()\n"
 
 
 def test_ctrl_c_leaves_no_partial_file(environment: dict[str, str], tiny_model: Path, tmp_path: Path) -> None:

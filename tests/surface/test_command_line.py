@@ -8,16 +8,20 @@ from sumi.apps.cli import COMMANDS, main
 
 OPTIONS = {
     "": """
-        --clip-skip --count --device --download --emphasis --eta --exact --first --guidance --guidance-interval --guidance-method
-        --guidance-rescale --height --help --image --mimic --model --negative --no-ema --noise --options --output --pag --precision
-        --prediction --quiet --revision --sag --sampler --seed --sigmas --skip --spacing --steps --strength --threshold --variant
-        --variation --variation-seed --version --width --words -h -m -n -o -q
+        --clip-skip --count --depth --device --download --emphasis --eta --exact --first --guidance --guidance-interval
+        --guidance-method --guidance-rescale --height --help --hires --hires-steps --hires-strength --image --image-guidance --label
+        --level --like --low-res --map --mask --mask-blur --mask-grow --mask-invert --mimic --model --negative --no-ema --noise
+        --noise-multiplier --options --outpaint --output --pag --precision --prediction --quiet --revision --sag --sampler
+        --seamless --seed --sigmas --skip --spacing --steps --strength --threshold --tile --tile-overlap --variant --variation
+        --variation-seed --version --width --words -h -m -n -o -q
     """,
     "again": """
-        --clip-skip --device --download --emphasis --eta --exact --guidance --guidance-interval --guidance-method --guidance-rescale
-        --height --help --image --mimic --model --negative --no-ema --noise --options --output --pag --precision --prediction --prompt
-        --quiet --revision --sag --sampler --seed --sigmas --skip --spacing --steps --strength --threshold --variant --variation
-        --variation-seed --width --words -h -m -o -q
+        --clip-skip --depth --device --download --emphasis --eta --exact --guidance --guidance-interval --guidance-method
+        --guidance-rescale --height --help --hires --hires-steps --hires-strength --image --image-guidance --label --level --like
+        --low-res --map --mask --mask-blur --mask-grow --mask-invert --mimic --model --negative --no-ema --noise --noise-multiplier
+        --options --outpaint --output --pag --precision --prediction --prompt --quiet --revision --sag --sampler --seamless --seed
+        --sigmas --skip --spacing --steps --strength --threshold --tile --tile-overlap --variant --variation --variation-seed
+        --width --words -h -m -o -q
     """,
     "convert": """
         --download --help --no-ema --only --overwrite --precision --prediction --prune --quiet --revision --shard --variant

@@ -30,6 +30,7 @@ READING_ORDER = [
     "nets/autoencoder.py",
     "models/latent_diffusion.py",
     "models/sampling.py",
+    "running.py",
     "pipeline.py",
 ]
 """From words to pixels."""
@@ -46,7 +47,7 @@ def test_the_readme_prints_the_reading_order() -> None:
 
 def test_one_sitting_reads_it() -> None:
     lines = {path: len((ROOT / "src/sumi" / path).read_text(encoding="utf-8").splitlines()) for path in READING_ORDER}
-    assert sum(lines.values()) < 3100
+    assert sum(lines.values()) < 3400
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -83,5 +84,5 @@ def test_the_commands_of_the_readme_exist(capsys: pytest.CaptureFixture[str]) ->
         command = words[:1] if words[0] in COMMANDS else []
         assert main([*command, "--help"]) == 0
         shown = capsys.readouterr().out
-        assert command or " " in words[0], f"{words[0]} is neither a command nor a prompt"
+        assert command or " " in words[0] or words[0][:2] == "--", f"{words[0]} is neither a command nor a prompt"
         assert [word for word in words if word.startswith("-") and not re.search(rf"(?<![\w-]){word}\b", shown)] == []

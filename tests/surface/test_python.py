@@ -64,7 +64,12 @@ def test_fields_of_a_request() -> None:
         "negative": "",
         "emphasis": "mean",
         "clip_skip": 1,
+        "seamless": "none",
         "exact": False,
+        "noise_multiplier": 1.0,
+        "mask_grow": 0,
+        "mask_blur": 0.0,
+        "mask_invert": False,
         "first": 0,
         "count": 1,
         "variation": 0.0,
@@ -77,8 +82,9 @@ def test_fields_of_a_request() -> None:
     }
     left_open = [field.name for field in dataclasses.fields(sumi.Request) if field.default is None]
     assert left_open == [
-        "width", "height", "image", "image_sha256", "strength", "seed", "variation_seed", "sampler", "spacing", "steps", "sigmas",
-        "eta", "options", "guidance", "guidance_interval", "threshold", "mimic",
+        "width", "height", "label", "image", "strength", "image_guidance", "mask", "outpaint", "map", "depth", "low_res", "like", "level",
+        "digests", "hires", "hires_strength", "hires_steps", "tile", "tile_overlap", "seed", "variation_seed", "sampler", "spacing",
+        "steps", "sigmas", "eta", "options", "guidance", "guidance_interval", "threshold", "mimic",
     ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import torch
 import sumi.train.run as run
 from sumi.config import AutoencoderConfig, TextConfig, UNetConfig
 from sumi.errors import RecipeError, SumiError
+from sumi.models.channels import channels
 from sumi.nets.autoencoder import Autoencoder
 from sumi.nets.clip import TextEncoder, VisionEncoder
 from sumi.nets.unet import UNet
@@ -220,7 +221,8 @@ def test_the_recipes_of_the_repository_are_understood(path: Path, monkeypatch: p
                 UNet(spec.unet)
                 pooled = spec.text.projection_width or spec.text.width
                 assert (spec.unet.context_width, spec.unet.vector_width) in ((spec.text.width, pooled), (spec.text.width, None))
-                assert spec.unet.in_channels == spec.unet.out_channels == spec.autoencoder.latent_channels
+                assert spec.unet.out_channels == spec.autoencoder.latent_channels
+                assert spec.unet.in_channels == spec.autoencoder.latent_channels + sum(channels(spec).values())
                 assert all(side % spec.multiple == 0 for side in spec.size)
                 assert all(words.unknown_words(prompt) == [] for prompt in task.more["prompts"])
 

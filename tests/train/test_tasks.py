@@ -14,15 +14,20 @@ import torch
 from torch import Tensor, nn
 
 import sumi
+import sumi.train.contexts
 import sumi.train.data
 import sumi.train.tasks.autoencoder
-from sumi.config import AutoencoderConfig, ModelSpec, ScheduleConfig, TextConfig, UNetConfig, VisionConfig
+from sumi.config import AutoencoderConfig, LabelConfig, MapConfig, ModelSpec, ScheduleConfig, TextConfig, UNetConfig, VisionConfig
 from sumi.diffusion.denoiser import Denoiser
 from sumi.diffusion.schedule import Schedule
 from sumi.errors import RecipeError
+from sumi.models.channels import channels
+from sumi.models.latent_diffusion import Inputs
 from sumi.nets.autoencoder import Autoencoder
+from sumi.pipeline import illustrate
 from sumi.store.folder import read_autoencoder, read_text_encoder
 from sumi.text.bpe import Tokenizer, word_vocabulary
+from sumi.train.contexts import JOBS
 from sumi.train.data import crowd, draw, normal, sheet, to_pictures, to_tensor
 from sumi.train.ema import Weights
 from sumi.train.loop import Task, Training, train
@@ -31,7 +36,7 @@ from sumi.train.scenes.vocabulary import SHAPES
 from sumi.train.scenes.world import held_out
 from sumi.train.tasks.autoencoder import AutoencoderTask
 from sumi.train.tasks.clip import ClipTask
-from sumi.train.tasks.noise_predictor import NoisePredictorTask, extend_vocabulary, fresh_text_encoder
+from sumi.train.tasks.noise_predictor import NoisePredictorTask, extend_inputs, extend_vocabulary, fresh_text_encoder
 from support import randomise
 
 SIZE = 16
@@ -192,6 +197,7 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> list[Scene]:
         scenes.append(scene)
         return render(scene, size)
 
+    monkeypatch.setattr(sumi.train.contexts, "render", spy)
     monkeypatch.setattr(sumi.train.data, "render", spy)
     monkeypatch.setattr(sumi.train.tasks.autoencoder, "render", spy)
     return scenes
@@ -384,7 +390,7 @@ def test_the_map_is_of_the_scene() -> None:
 def test_the_target_is_v_of_what_the_unet_is_shown() -> None:
     """Salimans and Ho (2022): x_t = sqrt(abar) x0 + sqrt(1 - abar) noise, v = sqrt(abar) noise - sqrt(1 - abar) x0."""
     task = noise_predictor_task()
-    latents, ids = task.held_out.latents[:8], task.held_out.ids[:8]
+    latents = task.held_out.latents[:8]
     noise, t = normal(rng(0), latents), torch.tensor([0, 1, 10, 100, 400, 700, 990, 999])
     abar = Schedule(SPEC.schedule).alphas_cumprod[t][:, None, None, None]
     v = abar.sqrt() * noise - (1 - abar).sqrt() * latents
@@ -395,7 +401,7 @@ def test_the_target_is_v_of_what_the_unet_is_shown() -> None:
         return v
 
     task.unet.register_forward_hook(answer)
-    error, features = task._error(latents, ids, t, noise)
+    error, features = task._error(task.held_out[:8], t, noise)
     assert error.shape == (8,) and error.max() < 1e-8
     x, times, context, vector = shown
     torch.testing.assert_close(x, abar.sqrt() * latents + (1 - abar).sqrt() * noise, rtol=1e-4, atol=1e-5)
@@ -504,3 +510,100 @@ def test_a_sheet_puts_pictures_in_rows_on_white() -> None:
     expected = np.full((5, 7), 255)
     expected[:2, :3], expected[:2, 4:], expected[3:, :3] = 10, 20, 30
     assert np.array_equal(page, np.repeat(expected[..., None], 3, -1))
+
+
+def every_context() -> NoisePredictorTask:
+    """A task whose pictures are made from whatever there is, random weights and all."""
+    classes = len(World("shapes").classes) + 1
+    spec = replace(
+        SPEC,
+        autoencoder=replace(AUTOENCODER, patch_size=2),
+        label=LabelConfig(classes, 16),
+        map=MapConfig(classes, 2, halvings=1, patch_size=2),
+        concat=("mask", "masked_image", "low_res", "map"),
+        optional=True,
+    )
+    wanted = spec.autoencoder.latent_channels + sum(channels(spec).values())
+    spec = replace(spec, unet=replace(UNET, in_channels=wanted))
+    task = NoisePredictorTask(
+        spec,
+        Autoencoder(spec.autoencoder),
+        TOKENIZER,
+        fresh_text_encoder(TEXT),
+        vocabulary="shapes",
+        batch=10,
+        cache=40,
+        jobs=dict.fromkeys(JOBS, 1.0),
+    )
+    for module in (*task.modules.values(), task.autoencoder):
+        randomise(module)
+    return task
+
+
+def test_each_job_gives_what_it_is_made_from_and_nothing_else() -> None:
+    task = every_context()
+    nothing = task._nothing(1)
+    of = {"label": ("labels",), "inpaint": ("channels",), "map": ("classes",), "low_res": ("channels",)}
+    assert set(task.held_out_jobs) == set(JOBS) - {"text"}
+    for job, batch in {"text": task.held_out, **task.held_out_jobs}.items():
+        told = {
+            name
+            for name in ("labels", "channels", "classes")
+            if not torch.equal(getattr(batch, name), getattr(nothing, name).expand_as(getattr(batch, name)))
+        }
+        assert told == set(of.get(job, ())), job
+    mask, hidden, small = task.held_out_jobs["inpaint"].channels.split((1, 4, 3), 1)
+    assert set(mask.unique().tolist()) == {0.0, 1.0} and hidden.any() and not small.any()
+    mask, hidden, small = task.held_out_jobs["low_res"].channels.split((1, 4, 3), 1)
+    assert bool((mask == 1).all()) and not hidden.any() and small.any()
+
+
+def test_every_context_is_learnt() -> None:
+    task = every_context()
+    loss, _ = task.loss(0, rng(0))
+    loss.backward()
+    assert task.label is not None and task.rescaler is not None
+    for weight in (task.label.embedding.weight, task.rescaler.channel_mapper.weight, task.unet.conv_in.weight):
+        assert weight.grad is not None and weight.grad.abs().sum() > 0
+    with torch.inference_mode():
+        assert set(task.validate()) == {"val", "val_wrong", "val_null", *(f"val_{job}" for job in JOBS if job != "text")}
+        assert set(task.pictures()) == set(JOBS) - {"text"}
+
+
+def test_a_model_of_every_context_draws_what_the_task_draws(tmp_path: Path) -> None:
+    """What training tells the network is what a request tells it, by the files in between."""
+    task = every_context()
+    task.export(tmp_path)
+    model = sumi.load(tmp_path / "model")
+    assert (model.spec.concat, model.spec.optional, model.spec.label, model.spec.map) == (
+        task.spec.concat,
+        True,
+        task.spec.label,
+        task.spec.map,
+    )
+    for job in ("label", "map", "low_res"):
+        batch = task.held_out_jobs[job][:2]
+        batch = replace(batch, ids=torch.tensor([TOKENIZER("a red star"), TOKENIZER("a cross")]))
+        given = {
+            "label": Inputs(labels=batch.labels),
+            "map": Inputs(map=batch.classes.long()),
+            "low_res": Inputs(low_res=batch.channels[:, 5:8]),
+        }[job]
+        pictures = list(illustrate(model, ["a red star", "a cross"], seed=3, inputs=given))
+        with torch.inference_mode():
+            expected = to_pictures(task.made(batch, seed=3))
+        ours = np.stack([np.asarray(picture.image) for picture in pictures])
+        assert np.abs(ours.astype(int) - expected).max() <= 3, job  # half of the bits are left out
+
+
+def test_inputs_that_are_new_change_nothing_yet() -> None:
+    task = noise_predictor_task(random=True)
+    wider = extend_inputs(task.unet, 9)
+    x, told, t = torch.randn(2, 4, 8, 8), torch.randn(2, 5, 8, 8), torch.tensor([3, 900])
+    context, vector = torch.randn(2, 24, 16), torch.randn(2, 16)
+    with torch.inference_mode():
+        assert torch.equal(
+            wider(torch.cat([x, torch.zeros_like(told)], 1), t, context, vector), wider(torch.cat([x, told], 1), t, context, vector)
+        )
+        torch.testing.assert_close(wider(torch.cat([x, told], 1), t, context, vector), task.unet(x, t, context, vector))
+    assert extend_inputs(task.unet, 4) is task.unet

@@ -16,6 +16,7 @@ from typing import Any
 from sumi.apps.draw import again, make
 from sumi.apps.evaluate import evaluate
 from sumi.apps.files import convert, inspect
+from sumi.apps.grid import grid
 from sumi.apps.listing import samplers
 from sumi.apps.options import Parser
 from sumi.errors import ModelWarning, SumiError
@@ -70,6 +71,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "again": again,
     "convert": convert,
     "eval": evaluate,
+    "grid": grid,
     "inspect": inspect,
     "samplers": samplers,
     "train": train,

@@ -34,7 +34,7 @@ def make(words: Sequence[str], commands: Mapping[str, Command]) -> None:
     if not asked(args):
         parser.error("nothing says what to draw: give a PROMPT, or an option such as --label, --image or --seed")
     request = Request(**asked(args))
-    destination = _destination(args.output, request.count)
+    destination = destination_of(args.output, request.count)
 
     from sumi.pipeline import stream
     from sumi.store.assembly import load
@@ -51,7 +51,7 @@ def again(words: Sequence[str]) -> None:
     add_model(parser)
     add_fields(parser, "first", "count", "digests")
     args = parser.read(words)
-    destination = _destination(args.output, 1)
+    destination = destination_of(args.output, 1)
 
     from sumi.models.placement import is_here
     from sumi.pipeline import repeat
@@ -157,8 +157,11 @@ class Progress:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def _destination(output: str | None, count: int) -> Callable[[Request], Path]:
-    """Where the picture of a request goes. OutputError, before anything is computed, if nothing can be written there."""
+def destination_of(output: str | None, count: int, name: str = "sumi") -> Callable[[Request], Path]:
+    """Where the picture of a request goes, by default a new file whose name begins with `name`.
+
+    OutputError, before anything is computed, if nothing can be written there.
+    """
     path = Path(output or ".")
     is_file = not path.is_dir() and not (output or "").endswith("/")
     if is_file and path.suffix.lower() in OTHER_FORMATS:
@@ -173,7 +176,7 @@ def _destination(output: str | None, count: int) -> Callable[[Request], Path]:
         raise OutputError(f"cannot make the folder {folder}: {error.strerror}; choose another place with -o") from error
     if not os.access(folder, os.W_OK):
         raise OutputError(f"cannot write into the folder {folder}: choose another place with -o")
-    return lambda request: path if is_file else _unused(folder / f"sumi-{request.seed}-{request.first}.png")
+    return lambda request: path if is_file else _unused(folder / f"{name}-{request.seed}-{request.first}.png")
 
 
 def _unused(path: Path) -> Path:

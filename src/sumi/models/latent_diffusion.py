@@ -43,8 +43,8 @@ class Inputs:
     """In [-1, 1]: the picture to enlarge."""
     depth: Float[Tensor, "B 1 _ _"] | None = None
     """Of any size and unit, larger nearer to the eye."""
-    map: Int[Tensor, "B H W"] | None = None
-    """The number of the class that each pixel is of, -1 where it is not known."""
+    map: Int[Tensor, "B _ _"] | None = None
+    """Of any size: the number of the class that each pixel is of, -1 where it is not known."""
     labels: Int[Tensor, " B"] | None = None
     embedding: Float[Tensor, "B E"] | None = None
     """CLIP's, of the picture to make more like."""
@@ -204,7 +204,7 @@ class LatentDiffusion:
             case "map":
                 segmentation = self.segmentation
                 assert segmentation is not None
-                return segmentation(self._needed(inputs.map, "a map of classes", "map"))
+                return segmentation(_nearest(self._needed(inputs.map, "a map of classes", "map"), size))
 
     def _of(self, name: Concat, inputs: Inputs) -> tuple[Tensor | None, ...]:
         """The inputs that an entry of `spec.concat` is made from."""
@@ -244,3 +244,9 @@ class LatentDiffusion:
     def _predict(self, network: Network, x: Tensor, t: Tensor, context: Tensor | None, vector: Tensor | None) -> Tensor:
         dtype = self.dtype
         return network(x.to(dtype), t, None if context is None else context.to(dtype), vector).float()
+
+
+def _nearest(labels: Int[Tensor, "B _ _"], size: tuple[int, int]) -> Int[Tensor, "B H W"]:
+    """A map of numbers at another (height, width), each the nearest one's."""
+    rows, columns = ((torch.arange(to) * 2 + 1) * length // (2 * to) for to, length in zip(size, labels.shape[1:], strict=True))
+    return labels[:, rows[:, None], columns]

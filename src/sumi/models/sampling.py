@@ -158,7 +158,7 @@ def sample(
 ) -> Iterator[Step]:
     """The steps of a sampler, from pure noise or from a noised `latent`; `told` has an entry for each step.
 
-    `keep`: a latent, and the cells of it that are made anew, which alone are then; see `keeping`. `multiplier`: of the noise on `latent`.
+    `keep`: a latent, and the cells of it that are made anew, which alone are then; see `keeping`. `multiplier`: of the noise at the start.
     `bare`: pure noise is sigma * noise, as some programs have it, without the variance of data.
     """
     unet = model.unet
@@ -172,12 +172,14 @@ def sample(
         skipped=model.denoiser(skipped(unet)) if guidance.skip else None,
         attention=(lambda see: model.denoiser(attending(unet, see))) if guidance.sag else None,
     )
+    initial = noise(0)  # once: of some sources it can be had no second time
     if keep is not None:
-        denoise = keeping(denoise, *keep, noise(0), sigmas[0])
+        denoise = keeping(denoise, *keep, initial, sigmas[0])
+    begun = multiplier * initial
     if latent is not None:
-        first = latent + sigmas[0] * multiplier * noise(0)
+        first = latent + sigmas[0] * begun
     else:
-        first = sigmas[0] * noise(0) if bare else start(noise(0), sigmas[0])
+        first = sigmas[0] * begun if bare else start(begun, sigmas[0])
     for step in SAMPLERS[sampler].function(denoise, first, sigmas, noise, **options):
         place.reached = step.sigma
         yield step

@@ -134,7 +134,7 @@ class TextEncoder(nn.Module):
 class VisionEmbeddings(nn.Module):
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
-        self.class_embedding = nn.Parameter(torch.randn(config.width) * config.width**-0.5)
+        self.class_embedding = nn.Parameter(nn.init.normal_(torch.empty(config.width), std=config.width**-0.5))
         self.patch_embedding = nn.Conv2d(3, config.width, config.patch_size, stride=config.patch_size, bias=False)
         self.position_embedding = nn.Embedding((config.image_size // config.patch_size) ** 2 + 1, config.width)
 

@@ -191,6 +191,10 @@ def _started(request: Request, spec: ModelSpec) -> Request:
             raise RequestError(
                 f"{spec.name} is told of the image and does not start from it: leave strength, exact and noise_multiplier out"
             )
+        if request.guidance == 0:
+            raise RequestError("at guidance 0 neither the prompt nor the image would be followed: raise guidance")
+        if request.guidance_interval is not None:  # beyond it, the composition that image_guidance is would lead away from the image
+            raise RequestError("image_guidance is for every noise level: leave guidance_interval out")
         return request
     if request.image is None or request.sigmas is not None:
         return request
@@ -232,7 +236,8 @@ def _guides(request: Request) -> None:
         return
     weak = request.pag or request.skip
     for name, given in (
-        ("negative", request.negative),
+        # Told of the picture alone, a model that follows it more or less strictly is told of the negative prompt, too.
+        ("negative", request.negative and request.image_guidance in (None, 1)),
         ("mimic", request.mimic),
         ("guidance_interval", request.guidance_interval and not (weak or request.sag)),
         ("guidance_rescale", request.guidance_rescale and not weak),

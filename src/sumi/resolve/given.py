@@ -5,6 +5,7 @@ Legend: B batch, C latent channels, h w latent height and width, H W picture hei
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +17,9 @@ from sumi.config import ModelSpec
 from sumi.errors import RequestError
 from sumi.models.channels import ENLARGEMENT
 from sumi.models.latent_diffusion import Inputs, LatentDiffusion
+from sumi.models.placement import tile_size
+from sumi.models.seamless import seamless
+from sumi.models.tiles import inside, tiled, windows
 from sumi.request import FILES, Request, did_you_mean
 from sumi.resolve.defaults import resolve
 from sumi.store import inputs
@@ -71,10 +75,11 @@ def given(model: LatentDiffusion, request: Request, told_otherwise: Inputs | Non
     request = resolve(request, spec)
     assert request.height is not None and request.width is not None
     size = request.height, request.width
+    multiples = {"image": None if request.outpaint else spec.multiple, "low_res": max(1, spec.multiple // ENLARGEMENT)}
     told += [
         said
-        for name, picture, taken in ((name, files[name], _taken(request, name, size)) for name in ("image", "low_res") if name in files)
-        if (said := inputs.told(picture, taken, spec.multiple))
+        for name, multiple in multiples.items()
+        if name in files and (said := inputs.told(files[name], _taken(request, name, size), multiple))
     ]
     found = Inputs(
         low_res=inputs.picture(files["low_res"], _taken(request, "low_res", size)) if "low_res" in files else None,
@@ -90,13 +95,32 @@ def given(model: LatentDiffusion, request: Request, told_otherwise: Inputs | Non
     found = replace(found, image=image, mask=mask)
     if "image" in spec.concat:  # told of the picture, rather than started from it
         return Given(request, found, told=tuple(told))
-    latent = model.latent(image)
+    model = adapted(model, request, size)
     if mask is None:
-        return Given(request, found, latent, told=tuple(told))
-    cells = F.interpolate((mask >= 0.5).float(), size=latent.shape[2:]).to(latent)
+        return Given(request, found, model.latent(image), told=tuple(told))
+    hole, anew = mask >= 0.5, request.strength == 1
+    # An autoencoder sees far: of what is to be made anew altogether, it would tell in what is kept.
+    latent = model.latent(inputs.covered(image, hole) if anew else image)
+    # A cell of which one pixel is to be made anew is: else that pixel would stay.
+    cells = F.adaptive_max_pool2d(hole.float(), latent.shape[2:]).to(latent)
     kept = Kept(to_pil(image)[0], mask, latent, cells)
     # All of it made anew begins as all other pictures do: with noise alone.
-    return Given(request, found, None if request.strength == 1 else latent, kept, tuple(told))
+    return Given(request, found, None if anew else latent, kept, tuple(told))
+
+
+def adapted(model: LatentDiffusion, request: Request, size: tuple[int, int]) -> LatentDiffusion:
+    """The model, closed on itself along the axes that are to be seamless, and in windows and tiles where those are asked for.
+
+    Where memory does not hold a picture whole, it is decoded in tiles all the same: that changes nothing but the time it takes.
+    """
+    axes, factor = request.seamless, model.spec.factor
+    unet, windowed = seamless(model.unet, axes), None
+    if request.tile is not None:
+        side, overlap = request.tile // factor, (request.tile_overlap or 0) // factor
+        unet = seamless(model.unet, inside(axes, (size[0] // factor, size[1] // factor), side))
+        windowed = partial(windows, size=side, overlap=overlap, axes=axes)
+    autoencoder, tile = seamless(model.autoencoder, axes), request.tile or tile_size(model.spec, *size, model.unet.conv_in.weight)
+    return replace(model, unet=unet, autoencoder=autoencoder if tile is None else tiled(autoencoder, tile), windows=windowed)
 
 
 def _same(request: Request, files: Mapping[str, Opened]) -> Request:
@@ -198,7 +222,7 @@ def _label(label: str, spec: ModelSpec) -> int:
     if label.strip().casefold() in names:
         return names.index(label.strip().casefold())
     count = len(names) or spec.label.classes
-    if label.strip().isdecimal() and int(label) < count:
+    if label.strip().isdecimal() and len(label) < 20 and int(label) < count:
         return int(label)
     known = f"a name or a number from 0 to {count - 1}" if names else f"a number from 0 to {count - 1}"
     raise RequestError(f"there is no class {label[:40]!r}{did_you_mean(label, spec.classes)}: give {known}")

@@ -19,7 +19,7 @@ from urllib.parse import unquote_to_bytes
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sumi.errors import ImageError
@@ -233,6 +233,19 @@ def blurred(mask: Float[Tensor, "1 1 H W"], sigma: float) -> Float[Tensor, "1 1 
     return mask.clamp(0, 1).contiguous()
 
 
+def covered(image: Float[Tensor, "1 C H W"], hole: Bool[Tensor, "1 1 H W"]) -> Float[Tensor, "1 C H W"]:
+    """The picture with its hole filled from around it, smoothly, and nothing left of what was there (Gortler et al. 1996: pull-push).
+
+    The pixels that are known are halved in size until nothing is missing; each hole is filled from the size below.
+    """
+    if hole.all() or not hole.any():
+        return image.masked_fill(hole, 0.0)
+    share = F.avg_pool2d((~hole).float(), 2, ceil_mode=True, count_include_pad=False)
+    means = F.avg_pool2d(image.masked_fill(hole, 0.0), 2, ceil_mode=True, count_include_pad=False) / share.clamp(min=0.25)
+    below = F.interpolate(covered(means, share == 0), image.shape[2:], mode="bilinear")
+    return torch.where(hole, below, image)
+
+
 def _mask_levels(opened: Opened) -> np.ndarray:
     """How much of each pixel is to be made anew, [h w], from 0 to 1."""
     levels = grey_levels(opened.image)
@@ -270,6 +283,8 @@ def _standard_input() -> bytes:
 def _data_url(url: str) -> bytes:
     """What a data: URL holds. Base64 as browsers take it: blanks are skipped, and the padding may be missing."""
     header, comma, body = url.partition(",")
+    if header == url == "data:":
+        raise ImageError("a picture's file does not keep a data URL as long as that which it was made from: give it again, or a path")
     if not comma:
         raise ImageError("the data URL has no comma: write it as in data:image/png;base64,iVBORw0KGgo...")
     data = unquote_to_bytes(body)

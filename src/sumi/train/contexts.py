@@ -20,7 +20,7 @@ JOBS = ("text", "label", "inpaint", "map", "low_res")
 WORDLESS = {"text": 0.0, "label": 0.75, "inpaint": 0.25, "map": 0.5, "low_res": 0.5}
 """How often a sample of a job comes without its caption, beside the share that every sample loses it in."""
 SMALLER = 4
-CLOSE = 0.5
+CLOSE = 0.25
 """How often a small picture is part of a scene seen from close by, rather than all of one."""
 FILTERS: tuple[Filter, ...] = ("box", "bilinear", "bicubic", "lanczos")
 UNKNOWN = -1
@@ -47,7 +47,7 @@ class Example:
 def example(world: World, rng: Generator, job: str, size: int, cells: int, split: str = "train") -> Example:
     """A sample of a job, of `size` pixels and `cells` cells along a side."""
     scene = world.sample(rng, "single" if job == "label" else None, split)
-    wordless = rng.random() < WORDLESS[job]
+    wordless = WORDLESS[job] > 0 and rng.random() < WORDLESS[job]
     found = Example(
         "" if wordless else scene.caption,
         render(scene, size),

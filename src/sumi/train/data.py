@@ -38,7 +38,8 @@ def draw(world: World, rng: np.random.Generator, count: int, size: int, split: s
 def drawn(world: World, seed: Sequence[int], count: int, size: int, cells: int, split: str, weights: Mapping[str, float]) -> list[Example]:
     """`count` samples, of jobs in proportion to their weights: a function of its arguments alone, so that any process can make them."""
     rng = np.random.default_rng(seed)
-    return [example(world, rng, job, size, cells, split) for job in jobs(weights, rng, count)]
+    chosen = jobs(weights, np.random.default_rng([*seed, 1]), count)
+    return [example(world, rng, job, size, cells, split) for job in chosen]
 
 
 def crowd(world: World, rng: np.random.Generator) -> Scene:

@@ -193,6 +193,7 @@ def _noise_predictor(tables: dict[str, Any], recipe: Path) -> Task:
             "map": MapConfig(classes + 1, 8, halvings=2, patch_size=autoencoder.config.factor // 4) if "map" in jobs else None,
             "concat": tuple(name for job, names in CHANNELS.items() if job in jobs for name in names),
             "optional": bool(jobs),
+            "classes": World(data.vocabulary).classes if {"label", "map"} & set(jobs) else (),
             "schedule": _take(ScheduleConfig, tables, "schedule", recipe),
         },
         f"{recipe}: [model]",
@@ -200,7 +201,10 @@ def _noise_predictor(tables: dict[str, Any], recipe: Path) -> Task:
     wanted = spec.autoencoder.latent_channels + sum(channels(spec).values())
     if unet is not None:
         unet = extend_inputs(unet, wanted)
-    spec = replace(spec, unet=replace(spec.unet, in_channels=wanted))
+        spec = replace(spec, unet=unet.config)
+    elif spec.unet.in_channels != wanted:
+        latent = spec.autoencoder.latent_channels
+        raise RecipeError(f"{recipe}: [unet]: in_channels must be {wanted}, {latent} of the latent and {wanted - latent} beside it")
     return NoisePredictorTask(
         spec,
         autoencoder,

@@ -120,7 +120,8 @@ class NoisePredictorTask:
         self.autoencoder, self.tokenizer, self.text_encoder = autoencoder.eval().requires_grad_(False), tokenizer, text_encoder
         self.unet = unet if unet is not None else fresh_unet(spec.unet)
         self.map_head = nn.Conv2d(spec.unet.block_channels[-1], MAP_CELLS**2 * (len(self.world.classes) + 1), 1)
-        nn.init.zeros_(self.map_head.weight)  # so that a network that has learnt something already is not disturbed at first
+        if unet is not None:  # which has learnt something already: a head that knows nothing would disturb it
+            nn.init.zeros_(self.map_head.weight)
         self.modules: dict[str, nn.Module] = {"unet": self.unet, "text": self.text_encoder, "map_head": self.map_head}
         self.label = label or (None if spec.label is None else LabelEmbedding(spec.label))
         self.rescaler = rescaler or (None if spec.map is None else MapRescaler(spec.map))
@@ -377,9 +378,11 @@ def extend_vocabulary(encoder: TextEncoder, old: Tokenizer, new: Tokenizer) -> T
 
 def extend_inputs(unet: UNet, channels: int) -> UNet:
     """The same network with so many channels of input; what it says does not depend on the new ones yet."""
+    if channels == unet.config.in_channels:
+        return unet
     extended = UNet(replace(unet.config, in_channels=channels))
     state = unet.state_dict()
     weight = state["conv_in.weight"]
     state["conv_in.weight"] = torch.cat([weight, weight.new_zeros(len(weight), channels - weight.shape[1], *weight.shape[2:])], 1)
-    extended.load_state_dict(state)
+    extended.load_state_dict(state, assign=True)
     return extended
