@@ -213,7 +213,10 @@ def _larger(request: Request, spec: ModelSpec) -> Request:
     if request.hires is None:
         return request
     strength, steps = _or(request.hires_strength, HIRES_STRENGTH), _or(request.hires_steps, request.steps or spec.steps)
-    kept(steps, strength)
+    if steps > spec.schedule.steps:
+        raise RequestError(f"hires_steps must be at most the {spec.schedule.steps} of this model's training; got {steps}")
+    if math.floor(steps * strength + 1e-6) == 0:
+        raise RequestError(f"hires_strength {strength:g} of {steps} steps is less than one step: raise it, or hires_steps")
     return replace(request, hires_strength=strength, hires_steps=steps)
 
 
