@@ -1,10 +1,12 @@
 """Grids: the pictures that they are of, where each stands, and what cannot be varied."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sumi.apps.cli import main
 from sumi.errors import RequestError
 from sumi.grid import Axis, grid
 from sumi.models.latent_diffusion import LatentDiffusion
@@ -86,9 +88,26 @@ def test_a_field_is_varied_once_and_in_one_picture_a_place(tiny: LatentDiffusion
         grid(tiny, Request(prompt="a cat", count=2), Axis("steps", (1,)))
 
 
-def test_the_file_says_what_it_is_of(tiny: LatentDiffusion, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_the_file_says_what_it_is_of(tiny: LatentDiffusion, tmp_path: Path) -> None:
     found = grid(tiny, CAT, Axis("steps", (1, 2)), z=Axis("guidance", (2.0,)))
     save_png(found.image, tmp_path / "grid.png", found.texts())
     told = json.loads(read_png_text(tmp_path / "grid.png")["sumi-grid"])
     assert told["x"] == {"field": "steps", "values": [1, 2]} and told["z"]["values"] == [2.0] and "y" not in told
     assert Request.from_json(json.dumps(told["request"])) == found.request
+
+
+def test_a_grid_on_the_command_line(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["grid", "a cat", "-x", "steps=1,2", "-y", "replace=cat,tree", "--seed", "4", "-m", str(tiny_model)]
+    assert main([*words, "--pictures", "each"]) == 0
+    out, err = capsys.readouterr()
+    assert out.split() == [*(f"each/sumi-4-0{number}.png" for number in ("", "-2", "-3", "-4")), "grid-4-0.png"]
+    assert err.splitlines()[-1].endswith("picture 4 of 4") and (tmp_path / "grid-4-0.png").is_file()
+    assert main([*words, "-q", "-o", "sheet.png"]) == 0
+    assert capsys.readouterr() == ("sheet.png\n", "")
+    assert main(["grid", "a cat", "-x", "step=1", "-m", str(tiny_model)]) == 2
+    assert "there is no axis 'step'" in capsys.readouterr().err
+    assert main(["grid", "a cat"]) == 2
+    assert "-x" in capsys.readouterr().err

@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from scipy import ndimage
 from torch import Tensor
@@ -339,7 +338,7 @@ def test_a_second_pass_begins_with_the_first() -> None:
         small = (pixels(picture.image.resize((4, 2), Image.Resampling.BOX)) for picture in (first, other))
         return float(abs(next(small) - next(small)).mean())
 
-    assert unlike(larger) < 3 < unlike(drawn(model, **fields, hires=2, hires_strength=1.0)) / 5
+    assert unlike(larger) < 3 < unlike(drawn(model, **fields, hires=2, hires_strength=1.0)) / 4
 
 
 def test_the_noise_of_a_second_pass_is_its_own() -> None:
@@ -358,7 +357,7 @@ def test_windows_cover_what_is_larger_than_they_are() -> None:
     model, fields = variant("plain"), {"width": 64, "height": 48, "tile": 24, "tile_overlap": 8}
     plan = encoded(model, **fields).plan
     down, across = (-(-(cells - 2) // (6 - 2)) for cells in (12, 16))  # windows of 6 cells, 4 apart at the most
-    assert plan.samples == 2 * CAT.steps * down * across if CAT.steps else False
+    assert plan.samples == 2 * 2 * down * across  # two predictions in each of two steps
     assert drawn(model, **fields).image.size == (64, 48)
     assert not alike(drawn(model, width=64, height=48), drawn(model, **fields))
 
@@ -494,11 +493,9 @@ def test_of_a_map_what_is_not_known_may_be_anything(files: dict[str, str], tmp_p
     classes[:, 16:] = 255
     half = drawn(variant("map"), map=saved(tmp_path / "half.png", classes))
     assert not alike(half, drawn(variant("map"), map=files["map"]))
-    one_hot = F.one_hot(torch.tensor(classes.astype(np.int64)).where(torch.tensor(classes != 255), torch.tensor(4)), 5)[None, ..., :4]
-    channels, _ = variant("map").beside_words(
-        Inputs(map=torch.tensor(classes.astype(np.int8)).long()[None]), Noise(7, [0], (4, 6, 8)), SIZE
-    )
-    assert channels.concat is not None and not channels.concat[..., 4:].any() and one_hot[:, :, :16].sum() == 24 * 16
+    labels = torch.from_numpy(np.where(classes == 255, -1, classes.astype(np.int64)))[None]
+    told, _ = variant("map").beside_words(Inputs(map=labels), Noise(7, [0], (4, 6, 8)), SIZE)
+    assert told.concat is not None and told.concat[..., :4].any() and not told.concat[..., 4:].any()
 
 
 def test_every_variant_has_a_task() -> None:

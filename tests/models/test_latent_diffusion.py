@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
+from small import variant
 from sumi.config import Concat, LabelConfig
 from sumi.diffusion.conditioning import Conditioning
 from sumi.diffusion.noise import Noise
@@ -99,3 +101,11 @@ def test_labels_and_embeddings_have_nulls(tiny: LatentDiffusion) -> None:
     assert given.vector.shape == (2, 8) and torch.equal(away.vector, torch.zeros(2, 8))
     with pytest.raises(RequestError, match="needs a picture to make variations of"):
         seen.conditions(["", ""], Inputs(), NOISE)
+
+
+def test_a_map_of_another_size_is_that_of_the_nearest_pixels() -> None:
+    model, noise = variant("map"), Noise(0, [0], (4, 12, 16))
+    labels = torch.randint(-1, 4, (1, 24, 32), generator=torch.Generator().manual_seed(0))
+    larger = F.interpolate(labels[:, None].double(), (48, 64), mode="nearest-exact")[:, 0].long()
+    told = [model.beside_words(Inputs(map=each), noise, (48, 64))[0] for each in (labels, larger)]
+    assert told[0].equals(told[1]) and told[0].concat is not None and told[0].concat.shape == (1, 8, 12, 16)

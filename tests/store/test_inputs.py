@@ -23,7 +23,7 @@ from sumi.errors import ImageError
 from sumi.store import inputs
 from sumi.store.composite import composite
 from sumi.store.images import MAX_BYTES, decoded
-from sumi.store.inputs import UNKNOWN, Opened, blurred, grown, opened, own_size, told
+from sumi.store.inputs import UNKNOWN, Opened, blurred, covered, grown, opened, own_size, told
 
 SIZE = (12, 16)
 """Height and width."""
@@ -417,3 +417,29 @@ def test_garbage_and_damage_are_tensors_or_one_line(tmp_path: Path) -> None:
                 refusals += 1
                 assert str(error).isprintable() and ": " in str(error)
     assert 450 < refusals < 1800
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 9), (16, 16), (37, 20)])
+def test_a_hole_is_filled_from_around_it(size: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    image, other = (torch.rand(1, 3, *size, generator=generator) for _ in range(2))
+    hole = torch.rand(1, 1, *size, generator=generator) < 0.7
+    hole[..., size[0] // 4 :, : size[1] // 2] = True
+    hole[..., 0, -1] = False
+    filled = covered(image, hole)
+    assert torch.equal(filled.where(~hole, torch.tensor(0.0)), image.where(~hole, torch.tensor(0.0)))
+    assert torch.equal(filled, covered(torch.where(hole, other, image), hole))
+    known = image[:, :, ~hole[0, 0]]
+    assert filled.min() >= known.min() - 1e-6 and filled.max() <= known.max() + 1e-6
+    grey = torch.full((1, 3, *size), 0.25)
+    assert torch.allclose(covered(torch.where(hole, other, grey), hole), grey)
+    assert not covered(image, torch.ones_like(hole)).any() and torch.equal(covered(image, torch.zeros_like(hole)), image)
+
+
+def test_the_nearest_known_pixels_fill_the_most() -> None:
+    image = torch.zeros(1, 1, 1, 64)
+    image[..., 60:] = 1
+    hole = torch.ones(1, 1, 1, 64, dtype=torch.bool)
+    hole[..., :4] = hole[..., 60:] = False
+    filled = covered(image, hole)[0, 0, 0]
+    assert (filled.diff() >= 0).all() and filled[5] < 0.2 and filled[58] > 0.8

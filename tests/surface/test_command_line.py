@@ -31,6 +31,14 @@ OPTIONS = {
         --count --device --download --guidance --help --json --kind --model --no-ema --precision --prediction --revision --seed
         --steps --task --variant --vocabulary -h -m
     """,
+    "grid": """
+        --clip-skip --depth --device --download --emphasis --eta --exact --first --guidance --guidance-interval --guidance-method
+        --guidance-rescale --height --help --hires --hires-steps --hires-strength --image --image-guidance --label --level --like
+        --low-res --map --mask --mask-blur --mask-grow --mask-invert --mimic --model --negative --no-ema --noise --noise-multiplier
+        --options --outpaint --output --pag --pictures --precision --prediction --quiet --revision --sag --sampler --seamless --seed
+        --sigmas --skip --spacing --steps --strength --threshold --tile --tile-overlap --variant --variation --variation-seed
+        --width -h -m -o -q -x -y -z
+    """,
     "inspect": "--help --json --prediction --revision -h",
     "samplers": "--help -h",
     "train": "--device --fresh --help --minutes --out -h",
