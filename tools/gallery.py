@@ -96,7 +96,7 @@ EXHIBITS = (
         ("cats/sumi-3-0.png", "wide.png"),
     ),
     Exhibit(
-        "map",
+        "semantic-map",
         "A map to a picture",
         "Grey values are numbers of classes: 0 is the background, 255 may be anything. With words for what a map cannot say.",
         (

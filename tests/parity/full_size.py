@@ -271,7 +271,7 @@ def their_task(folder: Path, variant: str) -> dict[str, torch.Tensor]:
     if "depth_map" in given:
         given["depth_map"] = torch.from_numpy(np.array(given["depth_map"]).astype(np.float32))[None]
     asked = {"num_inference_steps": TASK_STEPS, "guidance_scale": GUIDANCE, "negative_prompt": NEGATIVE}
-    latent = pipeline(PROMPT, output_type="latent", **asked, **given).images
+    latent = pipeline(prompt=PROMPT, output_type="latent", **asked, **given).images
     return {"latent": latent, "picture": decoded(pipeline, latent)}
 
 
