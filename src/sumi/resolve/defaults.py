@@ -195,6 +195,9 @@ def _started(request: Request, spec: ModelSpec) -> Request:
             raise RequestError("at guidance 0 neither the prompt nor the image would be followed: raise guidance")
         if request.guidance_interval is not None:  # beyond it, the composition that image_guidance is would lead away from the image
             raise RequestError("image_guidance is for every noise level: leave guidance_interval out")
+        for name in ("pag", "skip", "guidance_rescale", "mimic"):  # which go by a mixture in which the image may weigh less than nothing
+            if getattr(request, name):
+                raise RequestError(f"{name} is for guidance by the prompt alone, and {spec.name} is guided by the image, too: leave it out")
         return request
     if request.image is None or request.sigmas is not None:
         return request

@@ -24,6 +24,8 @@ INSTEAD = {
     "label": "use a model of class labels, or say it in the prompt",
     "like": "use an unCLIP model, or start from the picture, as image",
 }
+MOST_NOISE = 350
+"""The highest level of noise that the x4 upscaler was trained to see through."""
 DEPENDS = {
     "strength": ("image",),
     "exact": ("image",),
@@ -83,6 +85,8 @@ def _pictures(spec: ModelSpec, request: Request) -> None:
     for name in ("level", "image_guidance"):
         if _given(request, name) and not takes(spec, name):
             raise RequestError(f"{spec.name} takes no {name}: leave it out")
+    if request.level is not None and request.low_res and request.level > MOST_NOISE:
+        raise RequestError(f"level of low_res must be at most {MOST_NOISE}, as in training; got {request.level}")
     if "image" in spec.concat and (request.mask or request.outpaint):
         raise RequestError(
             f"{spec.name} changes a picture as it is told to, and all of it: leave mask and outpaint out, or use another model"
