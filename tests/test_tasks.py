@@ -431,13 +431,17 @@ def test_a_picture_becomes_four_times_as_large(files: dict[str, str], tmp_path: 
 
 
 def test_more_noise_hides_more_of_what_is_enlarged_or_varied(files: dict[str, str], tmp_path: Path) -> None:
-    for name, field, pair in (("upscaler", "low_res", noisy(6, 8, seed=5)), ("like", "like", noisy(40, 30, low=200))):
+    # Of a picture to enlarge, even the highest level leaves four fifths; of an embedding, nothing.
+    for name, field, pair, levels, left in (
+        ("upscaler", "low_res", noisy(6, 8, seed=5), (0, 150, 350), 0.95),
+        ("like", "like", noisy(40, 30, low=200), (0, 400, 999), 0.25),
+    ):
         paths = files[field], saved(tmp_path / f"other {name}.png", pair)
         apart = []
-        for level in (0, 400, 999):
+        for level in levels:
             one, other = (drawn(variant(name), **{field: path}, level=level).latent for path in paths)
             apart.append(float((one - other).norm()))
-        assert apart == sorted(apart, reverse=True) and apart[2] < apart[0] / 4
+        assert apart == sorted(apart, reverse=True) and apart[2] < apart[0] * left
 
 
 def test_depth_is_relative(files: dict[str, str], tmp_path: Path) -> None:

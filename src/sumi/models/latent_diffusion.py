@@ -204,7 +204,8 @@ class LatentDiffusion:
             case "map":
                 segmentation = self.segmentation
                 assert segmentation is not None
-                return segmentation(_nearest(self._needed(inputs.map, "a map of classes", "map"), size))
+                fine = segmentation.rescaler.config.patch_size << segmentation.rescaler.config.halvings
+                return segmentation(_nearest(self._needed(inputs.map, "a map of classes", "map"), (height * fine, width * fine)))
 
     def _of(self, name: Concat, inputs: Inputs) -> tuple[Tensor | None, ...]:
         """The inputs that an entry of `spec.concat` is made from."""
