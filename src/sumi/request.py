@@ -60,7 +60,9 @@ class Request:
     width: Annotated[int | None, "of a picture, in pixels (default: the model's)", Range(1, 8192)] = None
     height: Annotated[int | None, "of a picture, in pixels (default: the model's)", Range(1, 8192)] = None
     label: Annotated[str | None, "the class of what it shows, by name or number, for models that take one"] = None
-    seamless: Annotated[Literal["none", "x", "y", "both"], "edges that meet when pictures are laid side by side (default: none)"] = "none"
+    seamless: Annotated[
+        Literal["none", "x", "y", "both"], "none, x, y or both: edges that meet when pictures are laid side by side (default: none)"
+    ] = "none"
 
     image: Annotated[
         str | None,
@@ -80,7 +82,9 @@ class Request:
     outpaint: Annotated[
         tuple[float, ...] | None, "pixels to add to the picture on its left, top, right and bottom", Range(0, 4096), Count(4)
     ] = None
-    map: Annotated[str | None, "what is where: a picture whose grey values, or colours of its palette, are numbers of classes"] = None
+    map: Annotated[
+        str | None, "what is where: a picture whose grey values, or colours of its palette, are numbers of classes (255: any)"
+    ] = None
     depth: Annotated[str | None, "how near everything is: a picture that is lighter where it is nearer"] = None
     low_res: Annotated[str | None, "a picture to make four times as large"] = None
     like: Annotated[str | None, "a picture to make variations of"] = None

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sumi.diffusion.conditioning import Conditioning
+from sumi.diffusion.guidance import three_way
 from sumi.diffusion.names import starts_bare
 from sumi.diffusion.noise import Noise
 from sumi.diffusion.noise_sources import source
@@ -222,11 +223,9 @@ def _told(schedule: Sequence[Told], given: Conditioning, away: Conditioning, req
         if by_picture is None:
             many[id(told)] = Told(tuple(parts), told.away.followed(away))
             continue
-        assert given.concat is not None and request.guidance
-        # Three-way guidance (Brooks et al. 2023, equation 3) as a composition: see `three_way`, of which this is the form for many parts.
-        rest = by_picture / request.guidance - sum(weight for weight, _ in parts)
-        nothing = told.away.followed(replace(away, concat=torch.zeros_like(given.concat)))
-        many[id(told)] = Told((*parts, (rest, told.away.followed(given))), nothing)
+        assert given.concat is not None and request.guidance is not None
+        composed = three_way(parts, told.away.followed(given), request.guidance, by_picture)
+        many[id(told)] = Told(tuple(composed), told.away.followed(replace(away, concat=torch.zeros_like(given.concat))))
     return [many[id(told)] for told in schedule]
 
 

@@ -227,13 +227,13 @@ def test_three_ways_are_equation_3_of_brooks(network, x, prediction, image_scale
     neither, image, both = told(1), told(2), told(3)
     d, d_image, d_both = (denoiser(x, SIGMA, cond) for cond in (neither, image, both))
     expected = d + image_scale * (d_image - d) + 7.5 * (d_both - d_image)
-    guided = guide(denoiser, three_way(both, image, 7.5, image_scale), neither, Guidance(7.5), SIGMAS)(x, SIGMA)
+    guided = guide(denoiser, three_way([(1.0, both)], image, 7.5, image_scale), neither, Guidance(7.5), SIGMAS)(x, SIGMA)
     torch.testing.assert_close(guided, expected)
 
 
 def test_three_ways_need_a_scale():
     with pytest.raises(ValueError, match="scale above 0"):
-        three_way(told(1), told(2), 0.0, 1.5)
+        three_way([(1.0, told(1))], told(2), 0.0, 1.5)
 
 
 @pytest.mark.parametrize("to_zero", [True, False])

@@ -20,7 +20,7 @@ OTHER_FORMATS = (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".av
 
 
 def make(words: Sequence[str], commands: Mapping[str, Command]) -> None:
-    """Make pictures from words."""
+    """Make pictures, from words or from what else a model takes."""
     listed = "\n".join(f"  {name:10} {summary(run)}" for name, run in commands.items())
     parser = Parser("sumi", make, epilog=f"commands:\n{listed}", commands=commands)
     parser.usage = "sumi [PROMPT] [options]\n       sumi COMMAND ..."

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, NoReturn, TypeAlias
 
 from sumi.errors import DependencyError, RequestError
-from sumi.request import FIELDS, did_you_mean
+from sumi.request import FIELDS, FILES, did_you_mean
 
 METAVARS = {str: "TEXT", int: "N", float: "X", tuple: "X,X,...", dict: "NAME=X,..."}
 SHORT = {"count": ["-n"]}
@@ -76,7 +76,8 @@ def add_field(parser: argparse._ActionsContainer, name: str) -> None:
         parser.add_argument(*flags, action="store_true", default=argparse.SUPPRESS, help=field.doc)
     else:
         read = field.type if field.type in (int, float) else partial(field.read, name)
-        parser.add_argument(*flags, type=read, metavar=METAVARS[field.type], default=argparse.SUPPRESS, help=field.doc)
+        metavar = "FILE" if name in FILES else METAVARS[field.type]
+        parser.add_argument(*flags, type=read, metavar=metavar, default=argparse.SUPPRESS, help=field.doc)
 
 
 def asked(args: argparse.Namespace) -> dict[str, Any]:

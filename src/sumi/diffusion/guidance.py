@@ -101,15 +101,16 @@ def cfg(denoiser: Denoiser, cond: Conditioning, uncond: Conditioning, scale: flo
     return guide(denoiser, [(1.0, cond)], uncond, Guidance(scale, rescale=rescale), torch.zeros(0))
 
 
-def three_way(text: Conditioning, image: Conditioning, scale: float, image_scale: float) -> list[Part]:
+def three_way(parts: Sequence[Part], image: Conditioning, scale: float, image_scale: float) -> list[Part]:
     """The parts that make `guide`, with the same scale, lead away from neither as InstructPix2Pix does (Brooks et al. 2023, equation 3).
 
     D_u + image_scale (D_i - D_u) + scale (D_c - D_i), where D_i is told of the image alone and D_c also of the text, is the composition
-    of both with weights 1 and image_scale / scale - 1. ValueError for a scale of 0.
+    of both with weights 1 and image_scale / scale - 1; of several `parts`, told of the text and the image, whatever their weights add up
+    to takes the place of that 1. ValueError for a scale of 0.
     """
     if scale == 0:
         raise ValueError("three-way guidance needs a scale above 0; to be told of the image alone, compose it alone")
-    return [(1.0, text), (image_scale / scale - 1, image)]
+    return [*parts, (image_scale / scale - math.fsum(weight for weight, _ in parts), image)]
 
 
 def guide(
