@@ -8,12 +8,12 @@ Decibels of the peak [-1, 1], mean over pictures; "best" is the linear map that 
 
 import os
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from timing import fastest
 from torch import Tensor
 
 from sumi.models.latent_diffusion import LatentDiffusion
@@ -46,16 +46,6 @@ def best(latent: Tensor, wanted: Tensor) -> Tensor:
     return (cells @ map).float().reshape(len(latent), *latent.shape[2:], 3).movedim(-1, 1).clamp(-1, 1)
 
 
-def fastest(work: Callable[[], object]) -> float:
-    """Seconds of the fastest of `RUNS` runs."""
-    times = []
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
 def row(name: str, preview: Preview, latent: Tensor, wanted: Tensor) -> None:
     print(f"{name:24} {decibels(preview(latent).clamp(-1, 1), wanted):10.1f} {decibels(best(latent, wanted), wanted):10.1f}")
 
@@ -74,7 +64,7 @@ def predicted(model: LatentDiffusion, prompts: Sequence[str]) -> list[Tensor]:
 def main() -> None:
     model = load(sys.argv[1] if len(sys.argv) > 1 else None)
     height, width = model.spec.size
-    fitting = fastest(lambda: Preview.of(model.autoencoder))
+    fitting = fastest(lambda: Preview.of(model.autoencoder), RUNS)
     preview = Preview.of(model.autoencoder)
     print(f"{model.spec.name} on {model.device}, {torch.get_num_threads()} threads, load of the machine {os.getloadavg()[0]:.1f}")
     print(f"{'decibels':24} {'preview':>10} {'best':>10}")
@@ -85,7 +75,7 @@ def main() -> None:
     for number in sorted({0, 1, 2, 3, len(steps) // 2, len(steps) - 1}):
         row(f"x0 predicted at step {number + 1}", preview, steps[number], averaged(model, steps[number]))
     one = latent[:1]
-    decoding, showing = fastest(lambda: model.decode(one)), fastest(lambda: preview(one))
+    decoding, showing = fastest(lambda: model.decode(one), RUNS), fastest(lambda: preview(one), RUNS)
     print(f"decoding one of {width} by {height} {1e3 * decoding:8.2f} ms")
     print(f"preview of it          {1e3 * showing:8.3f} ms, {decoding / showing:.0f} times as fast")
     print(f"fitting the preview    {1e3 * fitting:8.0f} ms, once a model")

@@ -11,9 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 
 import torch
+from timing import fastest
 
 from sumi.pipeline import Decoded, Encoded, Step, generate, stream
 from sumi.request import Request
@@ -23,26 +23,16 @@ RUNS = 3
 REQUEST = Request(prompt="two yellow stars above a red heart", seed=7)
 
 
-def fastest(work: Callable[[], object]) -> float:
-    """Seconds of the fastest of `RUNS` runs."""
-    times = []
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
 def main() -> None:
     folder = sys.argv[1] if len(sys.argv) > 1 else None
     flags = [] if folder is None else ["-m", folder]
     with tempfile.TemporaryDirectory() as out:
         command = [sys.executable, "-m", "sumi", REQUEST.prompt, "--seed", "7", "-q", "-o", f"{out}/picture.png", *flags]
-        cold = fastest(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL))
-    loading = fastest(lambda: load(folder))
+        cold = fastest(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL), RUNS)
+    loading = fastest(lambda: load(folder), RUNS)
     model = load(folder)
     generate(model, REQUEST)
-    warm = fastest(lambda: generate(model, REQUEST))
+    warm = fastest(lambda: generate(model, REQUEST), RUNS)
     spent = {Encoded: 0.0, Step: 0.0, Decoded: 0.0}
     start = time.perf_counter()
     for event in stream(model, REQUEST):
@@ -58,7 +48,7 @@ def main() -> None:
     print(f"  {model.spec.steps:3} steps            {spent[Step]:8.3f} s")
     print(f"  decoding             {spent[Decoded]:8.3f} s")
     for count in (4, 16, 64):
-        seconds = fastest(lambda count=count: generate(model, REQUEST, count=count))  # type: ignore[misc]
+        seconds = fastest(lambda count=count: generate(model, REQUEST, count=count), RUNS)  # type: ignore[misc]
         print(f"{count:3} pictures, each     {seconds / count:8.3f} s")
     print(f"largest memory         {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:8.0f} MiB")
 

@@ -1,7 +1,7 @@
 """A whole model of the smallest size, with random weights: what tests of everything above the networks run on."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -80,6 +80,15 @@ def _tiny() -> LatentDiffusion:
 def tiny() -> LatentDiffusion:
     """The model, in memory. Not to be changed."""
     return _tiny()
+
+
+@pytest.fixture
+def calls(tiny: LatentDiffusion) -> Iterator[list[int]]:
+    """The batch size of every call of the UNet of `tiny`."""
+    sizes: list[int] = []
+    hook = tiny.unet.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    yield sizes
+    hook.remove()
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "src" / "sumi"
 
 LEVELS = [
-    {"config", "errors", "request", "text", "version"},
+    {"config", "errors", "logs", "request", "text", "version"},
     {"nets", "diffusion"},
     {"models"},
     {"store"},
@@ -24,7 +24,9 @@ LEVELS = [
     {"events"},
     {"running"},
     {"pipeline", "train"},
-    {"explain", "grid", "engine"},
+    {"explain", "grid"},
+    {"engine"},
+    {"serve"},
     {"apps"},
     {"__main__"},
 ]

@@ -1,7 +1,6 @@
 """From a request to pictures."""
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +34,6 @@ def pixels(picture: Picture) -> np.ndarray[Any, np.dtype[np.int16]]:
 def alike(one: Picture, other: Picture) -> bool:
     """The same to float rounding."""
     return torch.allclose(one.latent, other.latent, atol=1e-4) and int(abs(pixels(one) - pixels(other)).max()) <= 1
-
-
-@pytest.fixture
-def calls(tiny: LatentDiffusion) -> Iterator[list[int]]:
-    """The batch size of every call of the UNet."""
-    sizes: list[int] = []
-    hook = tiny.unet.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
-    yield sizes
-    hook.remove()
 
 
 # What is refused, and what is filled in

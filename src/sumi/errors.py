@@ -16,7 +16,11 @@ class RequestError(SumiError):
 
 
 class PromptError(RequestError):
-    """A prompt cannot be read or turned into tokens."""
+    """A prompt cannot be read or turned into tokens. `at`: where in it the fault is, counted from 0, if it is in one place."""
+
+    def __init__(self, message: str, at: int | None = None) -> None:
+        super().__init__(message)
+        self.at = at
 
 
 class CheckpointError(SumiError):

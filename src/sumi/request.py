@@ -145,9 +145,13 @@ class Request:
     def __hash__(self) -> int:
         return hash(self.to_json())
 
+    def to_dict(self) -> dict[str, Any]:
+        """The fields that are set, by name."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+
     def to_json(self) -> str:
-        """The fields that are set, as JSON on one line: what a picture carries."""
-        return json.dumps({name: value for name, value in dataclasses.asdict(self).items() if value is not None}, ensure_ascii=False)
+        """The same as JSON on one line: what a picture carries."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Self:

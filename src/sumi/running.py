@@ -158,7 +158,7 @@ class Run:
         inputs = self.given.inputs
         if scripts is not None and inputs.count > 1:
             inputs = inputs[slice(images[0] - request.first, images[-1] + 1 - request.first)]
-        with _enough_memory(count):
+        with enough_memory(count):
             latents = yield from self._latents(self.first, images, scripts, inputs, self.given.latent, 0)
             if self.second is not None:
                 larger = F.interpolate(self.first.model.decode(latents).clamp(-1, 1), self.second.size, mode="bicubic", antialias=True)
@@ -181,18 +181,18 @@ class Run:
     ) -> Generator[Step, None, Tensor]:
         """The steps of a pass after `done` others, and, returned, where they arrive: [B C h w]."""
         model, request, count = stage.model, stage.request, len(images)
-        noise = self._noise(stage, images)
+        noise = self.noise(stage, images)
         in_words = Told.repeat(stage.told, count) if scripts is None else replace(stage.reading, scripts=scripts).told(stage.steps)
         # What is drawn for a picture's channels is of sumi's own noise, whatever its sampling starts from.
         assert request.seed is not None and request.sampler is not None
         own = Noise(request.seed, images, model.latent_shape(*stage.size), model.device)
-        told = _told(in_words, *model.beside_words(inputs, own, stage.size), request)
+        schedule = told(in_words, *model.beside_words(inputs, own, stage.size), request)
         bare = starts_bare(request.noise, request.sampler, request.spacing)
         kept = self.given.kept if "mask" not in model.spec.concat else None
         watch = Watch(tuple(self.encoded.layers))
         steps = sample(
             model,
-            told,
+            schedule,
             guidance(request),
             request.sampler,
             stage.sigmas,
@@ -223,7 +223,8 @@ class Run:
         found = finish(last.x, last.sigma)
         return found if kept is None else torch.where(kept.cells > 0, found, kept.latent)
 
-    def _noise(self, stage: Pass, images: range) -> NoiseAt:
+    def noise(self, stage: Pass, images: range) -> NoiseAt:
+        """What is drawn for the pictures numbered `images` on one of the ways to them."""
         request = stage.request
         assert request.seed is not None
         drawn = source(
@@ -246,26 +247,26 @@ def script(text: str, request: Request, name: str = "prompt") -> Script:
     return literal(text) if request.emphasis == "off" else parse(text, name)
 
 
-def _told(schedule: Sequence[Told], given: Conditioning, away: Conditioning, request: Request) -> Sequence[Told]:
+def told(schedule: Sequence[Told], given: Conditioning, away: Conditioning, request: Request) -> Sequence[Told]:
     """What the network is told beside words, added to the words of every step; equal entries stay the same object."""
     if given.equals(Conditioning()):
         return schedule
     by_picture = request.image_guidance
     many: dict[int, Told] = {}
-    for told in schedule:
-        if id(told) in many:
+    for each in schedule:
+        if id(each) in many:
             continue
-        parts = [(weight, cond.followed(given)) for weight, cond in told.parts]
+        parts = [(weight, cond.followed(given)) for weight, cond in each.parts]
         if by_picture is None:
-            many[id(told)] = Told(tuple(parts), told.away.followed(away))
+            many[id(each)] = Told(tuple(parts), each.away.followed(away))
             continue
         assert given.concat is not None and request.guidance is not None
-        composed = three_way(parts, told.away.followed(given), request.guidance, by_picture)
-        many[id(told)] = Told(tuple(composed), told.away.followed(replace(away, concat=torch.zeros_like(given.concat))))
-    return [many[id(told)] for told in schedule]
+        composed = three_way(parts, each.away.followed(given), request.guidance, by_picture)
+        many[id(each)] = Told(tuple(composed), each.away.followed(replace(away, concat=torch.zeros_like(given.concat))))
+    return [many[id(each)] for each in schedule]
 
 
-def _outlined(model: LatentDiffusion, told: Sequence[Told], request: Request, inputs: Inputs) -> Sequence[Told]:
+def _outlined(model: LatentDiffusion, schedule: Sequence[Told], request: Request, inputs: Inputs) -> Sequence[Told]:
     """What one picture is told, for counting: as it will be but for its channels, which would take long and do not matter."""
     outline = replace(model, spec=replace(model.spec, concat=()))
     assert request.seed is not None
@@ -274,7 +275,7 @@ def _outlined(model: LatentDiffusion, told: Sequence[Told], request: Request, in
     if request.image_guidance is not None:
         channel = torch.ones(1, 1, *noise.shape[1:], device=model.device)
         given, away = replace(given, concat=channel), replace(away, concat=channel)
-    return _told(told, given, away, request)
+    return told(schedule, given, away, request)
 
 
 def _larger(request: Request, model: LatentDiffusion) -> Request:
@@ -308,7 +309,7 @@ def _size(request: Request) -> tuple[int, int]:
 
 
 @contextmanager
-def _enough_memory(count: int) -> Iterator[None]:
+def enough_memory(count: int) -> Iterator[None]:
     """Whatever PyTorch calls it if there is not: a RequestError."""
     try:
         yield

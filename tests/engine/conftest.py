@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine.stub import MAKER
 
+from engine.stub import MAKER
 from sumi.engine.engine import Engine
 from sumi.engine.jobs import Jobs
 

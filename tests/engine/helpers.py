@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from sumi.engine.engine import Engine
 from sumi.engine.job import Event, Job
+from sumi.engine.shelf import Kept
 
 GUARD = 60.0
 """Seconds after which a test takes something to hang."""
@@ -33,3 +34,22 @@ def ended(engine: Engine, id: str) -> Job:
         assert found, f"nothing more happens to {job}"
         after = found[-1].number
     return job
+
+
+def kept(*ids: str) -> list[Kept]:
+    """Pictures as if they were on the disk."""
+    return [Kept(id, 8, 6) for id in ids]
+
+
+def files(engine: Engine) -> set[str]:
+    """What is in an engine's folder, but for the queue: paths from there."""
+    paths = (path.relative_to(engine.folder) for path in engine.folder.rglob("*") if path.is_file())
+    return {str(path) for path in paths if len(path.parts) > 1}
+
+
+def whole(engine: Engine) -> set[str]:
+    """The files that there are to be for all jobs together."""
+    ids = engine.shelf.pictures()
+    told = {id for job in engine.list(limit=1000) if job.see for id in job.pictures if id in ids}
+    named = {f"uploads/{id.partition(':')[2]}.png" for id in engine.jobs.uploads()}
+    return {f"pictures/{id}{ending}" for id in ids for ending in (".png", ".webp")} | {f"stories/{id}.html" for id in told} | named

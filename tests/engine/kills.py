@@ -19,7 +19,6 @@ from collections import Counter
 from pathlib import Path
 
 from engine.stub import MAKER, content, is_whole
-
 from sumi.engine import engine as engines
 from sumi.engine.engine import Engine
 from sumi.engine.jobs import Jobs

@@ -3,11 +3,11 @@
 import hashlib
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 
 from sumi.engine.job import Failure, Job
-from sumi.engine.making import Happening, Made, Moment, Note, Refused, Spoiled
+from sumi.engine.making import Drawn, Happening, Made, Moment, Note, Refused, Spoiled, Telling
 from sumi.errors import RequestError
 
 MAKER = "engine.stub:Stub"
@@ -29,7 +29,7 @@ class Stub:
     def __init__(self, device: str | None, precision: str | None, budget: int | None, models: Mapping[str, str]) -> None:
         self.freed = 0
 
-    def make(self, jobs: Sequence[Job], precision: str | None, wanted: Callable[[int], bool]) -> Iterator[Happening]:
+    def make(self, jobs: Sequence[Job], precision: str | None, wanted: Callable[[int], bool]) -> Generator[Happening, None, None]:
         words = dict(word.partition("=")[::2] for job in jobs for word in job.request.prompt.split())
         places, steps = tuple(range(len(jobs))), int(words.get("steps", jobs[0].request.steps or 2))
         yield Note(0, f"{len(jobs)} together")
@@ -50,7 +50,8 @@ class Stub:
             elif "nan32" in named or ("nan" in named and precision is None):
                 yield Spoiled(place)
             else:
-                yield Made(place, tuple(self._saver(job, number) for number in range(job.request.count)))
+                story = None if not job.see else lambda path, say, job=job, words=words: _story(job, words, path, say)
+                yield Made(place, tuple(self._drawn(job, number) for number in range(job.request.count)), story)
 
     def free(self) -> None:
         self.freed += 1
@@ -66,7 +67,22 @@ class Stub:
             os.kill(os.getpid(), signal.SIGSTOP)
 
     @staticmethod
-    def _saver(job: Job, number: int) -> Callable[[Path], object]:
-        if "full" in job.request.prompt.split() and number:
-            return lambda path: (path / "no folder").write_bytes(b"")
-        return lambda path: path.write_bytes(content(job, number))
+    def _drawn(job: Job, number: int) -> Drawn:
+        def save(path: Path) -> None:
+            if "full" in job.request.prompt.split() and number:
+                path /= "no folder"
+            path.write_bytes(content(job, number))
+
+        return Drawn(8, 6, save, lambda path: path.write_bytes(content(job, number)[::-1]))
+
+
+def _story(job: Job, words: Mapping[str, str], path: Path, say: Telling) -> None:
+    """Half of it, a step, and the other half."""
+    whole = content(job, 0)
+    with open(path, "wb", buffering=0) as file:
+        file.write(whole[: len(whole) // 2])
+        if "story-gate" in words:
+            with open(words["story-gate"], "rb", buffering=0) as gate:
+                gate.read(1)
+        say(1, 1)
+        file.write(whole[len(whole) // 2 :])

@@ -1,17 +1,18 @@
 """Requests computed together are what they are alone: the same noise, and pixels that differ by rounding at most."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from engine.helpers import ended
 from PIL import Image
 
 import sumi
+from engine.helpers import ended
 from small import NAMES, variant
 from sumi.diffusion.samplers.table import SAMPLERS
 from sumi.engine.batching import Advanced, NotFinite, together
@@ -37,15 +38,6 @@ def farthest(ones: Sequence[Picture], others: Sequence[Picture]) -> int:
     """The largest difference of a pixel, out of 255."""
     pixels = [np.stack([np.asarray(picture.image).astype(int) for picture in pictures]) for pictures in (ones, others)]
     return int(abs(pixels[0] - pixels[1]).max())
-
-
-@pytest.fixture
-def calls(tiny: LatentDiffusion) -> Iterator[list[int]]:
-    """The batch size of every call of the UNet."""
-    sizes: list[int] = []
-    hook = tiny.unet.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
-    yield sizes
-    hook.remove()
 
 
 def assert_as_alone(model: LatentDiffusion, requests: Sequence[Request]) -> None:
@@ -216,7 +208,7 @@ def test_too_little_memory(tiny: LatentDiffusion) -> None:
 
 
 def job(request: Request, model: str | None = None) -> Any:
-    return type("Job", (), {"request": request, "model": model})()
+    return type("Job", (), {"request": request, "model": model, "see": False})()
 
 
 def test_the_maker_tells_what_happens(tiny_model: Path, tmp_path: Path) -> None:
@@ -228,8 +220,12 @@ def test_the_maker_tells_what_happens(tiny_model: Path, tmp_path: Path) -> None:
     assert [(event.place, event.why.kind) for event in events if isinstance(event, Refused)] == [(2, "request")]
     saves = {event.place: event.pictures for event in events if isinstance(event, Made)}
     assert saves.keys() == {0, 1} and all(len(pictures) == 1 for pictures in saves.values())
-    saves[0][0](tmp_path / "kept")
-    assert (tmp_path / "kept").read_bytes().startswith(b"\x89PNG")
+    drawn = saves[0][0]
+    drawn.save(tmp_path / "kept")
+    drawn.thumbnail(tmp_path / "small")
+    with Image.open(tmp_path / "kept") as picture, Image.open(tmp_path / "small") as small:
+        assert (picture.format, small.format, picture.size, small.size) == ("PNG", "WEBP", (24, 16), (24, 16))
+        assert (drawn.width, drawn.height) == (24, 16) and picture.tobytes() == small.tobytes()
     missing = list(models.make([job(CAT, "none")], None, lambda place: True))
     assert [(event.place, event.why.kind) for event in missing if isinstance(event, Refused)] == [(0, "checkpoint")]
 
@@ -245,6 +241,7 @@ def test_the_maker_keeps_models_within_its_budget(tiny_model: Path, tiny: Latent
 
 def test_the_maker_shows_what_comes(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sumi.engine.maker.PREVIEWED", 0.0)
+    monkeypatch.setattr("sumi.engine.maker.SHARE", math.inf)
     models = Models("cpu", None, None, {"tiny": str(tiny_model)})
     jobs = [job(dataclasses.replace(CAT, count=2), "tiny"), job(dataclasses.replace(CAT, seed=1), "tiny")]
     last = [event for event in models.make(jobs, None, lambda place: True) if isinstance(event, Moment)][-1]

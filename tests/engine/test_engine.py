@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from engine.helpers import GUARD, at_step, ended
 
+from engine.helpers import GUARD, at_step, ended, files
 from sumi.engine.engine import Engine
 from sumi.errors import EngineError, JobError, RequestError
 from sumi.request import FILES, Request
@@ -86,10 +86,12 @@ def test_what_no_job_tells_of_is_swept(begin: Begin, tmp_path: Path) -> None:
     engine = begin()
     job = ended(engine, engine.submit(Request(prompt="a")).id)
     engine.close()
-    orphan = tmp_path / "engine" / "pictures" / f"{'0' * 32}.png"
-    orphan.write_bytes(b"x")
+    before = files(engine)
+    orphans = [f"pictures/{'0' * 32}.png", f"pictures/{'0' * 32}.webp", f"stories/{'0' * 32}.html", "stories/.part-x.safetensors.part"]
+    for name in (*orphans, "pictures/.part-x", "uploads/.part-x", f"uploads/{'0' * 64}.png", "stories/.sumi-x.tmp"):
+        (tmp_path / "engine" / name).write_bytes(b"x")
     engine = begin()
-    assert not orphan.exists() and engine.picture(job.pictures[0])
+    assert files(engine) == before | {f"uploads/{'0' * 64}.png"} and engine.picture(job.pictures[0]), "an upload is spared for a day"
     with pytest.raises(JobError, match="there is no such picture"):
         engine.picture("0" * 32)
 
@@ -106,9 +108,12 @@ def test_only_models_that_it_was_given(begin: Begin, tmp_path: Path) -> None:
 def test_paths_are_refused(begin: Begin, name: str) -> None:
     engine = begin()
     for path in ("/etc/passwd", "-", "picture.png", "DATA:x", "\x00"):
-        with pytest.raises(RequestError, match=f"{name} must be a data: URL: an engine opens no files for those who ask"):
+        with pytest.raises(RequestError, match=f"{name} must be an upload or a data: URL: an engine opens no files for those who ask"):
             engine.submit(Request(**{name: path}))
-    assert engine.submit(Request(**{name: "data:image/png;base64,"})).state == "queued"
+    for id in (f"upload:{'0' * 64}", "upload:", "upload:../../etc/passwd", f"upload:{'A' * 64}", f"upload:{'0' * 64}\n"):
+        with pytest.raises(RequestError, match="there is no such upload: send the picture again"):
+            engine.submit(Request(**{name: id}))
+    assert engine.jobs.counts()["queued"] == 0
 
 
 def test_many_submit_at_once(begin: Begin) -> None:
@@ -148,7 +153,7 @@ def test_idle_it_takes_no_time(begin: Begin) -> None:
     """Of the processor: of the engine and its worker, while both wait. Generous: a loop would take ten times as much."""
     engine = begin()
     ended(engine, engine.submit(Request(prompt="a")).id)
-    process = engine._hands[0].process
+    process = engine.crew.hands[0].process
     assert process is not None
 
     def taken() -> float:

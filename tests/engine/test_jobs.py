@@ -6,11 +6,13 @@ import time
 from pathlib import Path
 
 import pytest
-from engine.helpers import GUARD, WORKER
 
+from engine.helpers import GUARD, WORKER, kept
+from sumi.engine.database import SCHEMA
 from sumi.engine.job import OWN, Failure, shape
 from sumi.engine.jobs import Jobs
 from sumi.engine.rows import STOPS
+from sumi.engine.shelf import Gallery
 from sumi.errors import ConflictError, EngineError, JobError, RequestError, SumiError
 from sumi.request import FIELDS, FILES, Request
 
@@ -36,12 +38,12 @@ def test_a_job_goes_its_way(jobs: Jobs) -> None:
     assert (job.state, job.position, job.step, job.steps, job.pictures) == ("running", None, 1, 4, ())
     jobs.note(WORKER, job.id, "seen")
     assert kinds(jobs, job.id) == ["queued", "running", "step", "note"]
-    assert jobs.finish(WORKER, job.id, [PICTURE, "c" * 32])
+    assert jobs.finish(WORKER, job.id, kept(PICTURE, "c" * 32))
     job = jobs.get(job.id)
     assert (job.state, job.pictures, job.notes, job.error) == ("done", (PICTURE, "c" * 32), ("seen",), None)
     assert job.started is not None and job.finished is not None and job.created <= job.started <= job.finished
     assert kinds(jobs, job.id) == ["queued", "running", "note", "done"]
-    assert jobs.owner(PICTURE) == job and jobs.pictures() == set(job.pictures)
+    assert Gallery(jobs.database).pictures() == set(job.pictures)
     assert jobs.counts() == {"queued": 0, "running": 0, "done": 1, "failed": 0, "cancelled": 0}
 
 
@@ -82,7 +84,7 @@ def test_the_same_key_is_the_same_job(jobs: Jobs) -> None:
     job = jobs.submit(Request(prompt="a cat"), key="k")
     assert jobs.submit(Request(prompt="a cat"), key="k") == job
     assert jobs.submit(Request(prompt="a cat"), key="l").id != job.id != jobs.submit(Request(prompt="a cat")).id
-    for other in ({"request": Request(prompt="a cat", steps=3)}, {"model": "m"}, {"priority": 1}):
+    for other in ({"request": Request(prompt="a cat", steps=3)}, {"model": "m"}, {"priority": 1}, {"group": "g"}, {"see": True}):
         with pytest.raises(ConflictError, match="the key k was given with another request: take another key"):
             jobs.submit(**{"request": Request(prompt="a cat"), "key": "k", **other})  # type: ignore[arg-type]
     assert jobs.counts()["queued"] == 3
@@ -92,6 +94,37 @@ def test_the_same_key_is_the_same_job(jobs: Jobs) -> None:
 def test_keys_are_short_plain_text(jobs: Jobs, key: str) -> None:
     with pytest.raises(RequestError, match="a key must be from 1 to 200 printable ASCII characters; got"):
         jobs.submit(CAT, key=key)
+
+
+def test_groups(jobs: Jobs) -> None:
+    ids = [jobs.submit(CAT, group=group).id for group in ("a b", None, "c", "a b", "a b")]
+    assert [jobs.get(id).group for id in ids] == ["a b", None, "c", "a b", "a b"]
+    jobs.cancel(ids[0])
+    found = jobs.list(group="a b", limit=2)
+    assert [job.id for job in found] == [ids[4], ids[3]]
+    assert [job.id for job in jobs.list(group="a b", before=found[-1].number)] == [ids[0]] == [
+        job.id for job in jobs.list(group="a b", state="cancelled")
+    ]
+    assert jobs.list(group="d") == () and len(jobs.list()) == 5
+    for group in ("", "x" * 65, "ä", "a\nb", "\ud800"):
+        with pytest.raises(RequestError, match="group must be from 1 to 64 printable ASCII characters; got"):
+            jobs.submit(CAT, group=group)
+
+
+def test_what_is_to_be_seen_is_computed_alone(jobs: Jobs) -> None:
+    ids = [jobs.submit(CAT, see=see).id for see in (False, True, True, False)]
+    assert [jobs.get(id).see for id in ids] == [False, True, True, False]
+    assert [[job.id for job in jobs.claim(WORKER, 16)] for _ in ids] == [[ids[0], ids[3]], [ids[1]], [ids[2]], []]
+    with pytest.raises(RequestError, match="see is for one picture; got a count of 2"):
+        jobs.submit(Request(count=2), see=True)
+
+
+def test_which_uploads_are_named(jobs: Jobs) -> None:
+    one, other = (f"upload:{digit * 64}" for digit in "ab")
+    jobs.submit(Request(prompt='"upload:', image=one, mask=other))
+    jobs.submit(Request(image=one))
+    jobs.submit(Request(prompt="upload:"))
+    assert jobs.uploads() - {"upload:"} == {one, other}
 
 
 def test_threads_never_claim_the_same_job(jobs: Jobs) -> None:
@@ -158,17 +191,17 @@ def test_what_a_worker_says_of_a_cancelled_job_changes_nothing(jobs: Jobs) -> No
     jobs.claim(WORKER)
     cancelled = jobs.cancel(job.id)
     assert jobs.progress(WORKER, [job.id], 1, 4) == set()
-    assert not jobs.finish(WORKER, job.id, [PICTURE])
+    assert not jobs.finish(WORKER, job.id, kept(PICTURE))
     assert not jobs.fail(WORKER, job.id, Failure("x", "y"))
     jobs.note(WORKER, job.id, "n")
-    assert jobs.get(job.id) == cancelled and jobs.pictures() == set()
+    assert jobs.get(job.id) == cancelled and Gallery(jobs.database).pictures() == set()
 
 
 def test_done_is_done(jobs: Jobs) -> None:
     job = jobs.submit(CAT)
     jobs.claim(WORKER)
-    assert jobs.finish(WORKER, job.id, [PICTURE])
-    assert not jobs.finish(WORKER, job.id, ["c" * 32])
+    assert jobs.finish(WORKER, job.id, kept(PICTURE))
+    assert not jobs.finish(WORKER, job.id, kept("c" * 32))
     assert jobs.cancel(job.id).state == "done" and jobs.get(job.id).pictures == (PICTURE,)
     with pytest.raises(ConflictError, match="the job is done: only one that has failed or was cancelled can be tried again"):
         jobs.retry(job.id)
@@ -194,7 +227,7 @@ def test_a_dead_workers_jobs_go_back_to_their_places_and_are_parked_at_the_secon
         jobs.claim(WORKER)
     jobs.enlist("c" * 32)
     assert [job.id for job in jobs.claim("c" * 32, 16)] == ids[:1], "what a worker died of is computed alone"
-    assert not jobs.finish(WORKER, ids[0], [PICTURE]), "of the dead nothing is taken"
+    assert not jobs.finish(WORKER, ids[0], kept(PICTURE)), "of the dead nothing is taken"
     jobs.lost("c" * 32, died=True)
     parked = jobs.get(ids[0])
     assert parked.state == "failed" and parked.error is not None and parked.error.kind == "poison"
@@ -255,8 +288,8 @@ def test_listeners(jobs: Jobs) -> None:
 
 @pytest.mark.parametrize("id", ["", "x", "../../etc/passwd", "A" * 32, "\ud800" * 32, "a" * 33, "a" * 31 + "\n", "d" * 32])
 def test_unknown_ids(jobs: Jobs, id: str) -> None:
-    for asked in (jobs.get, jobs.cancel, jobs.retry, jobs.position, jobs.owner):
-        with pytest.raises(JobError, match=r"there is no such (job|picture): "):
+    for asked in (jobs.get, jobs.cancel, jobs.retry, jobs.position):
+        with pytest.raises(JobError, match="there is no such job: "):
             asked(id)
 
 
@@ -301,6 +334,13 @@ def test_another_version_is_left_alone(jobs: Jobs, version: int) -> None:
         connection.execute(f"PRAGMA user_version = {version}")
     with pytest.raises(EngineError, match=f"is of version {version}, and this sumi reads 1: use the sumi that made it, or another folder"):
         Jobs(jobs.database.path)
+
+
+def test_an_sqlite_that_cannot_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made without FTS5, it does not know the module."""
+    monkeypatch.setattr("sumi.engine.database.SCHEMA", SCHEMA.replace("fts5", "fts0"))
+    with pytest.raises(EngineError, match=r"^SQLite cannot search texts here \(no such module: fts0\): use a Python whose SQLite has FTS5$"):
+        Jobs(tmp_path / "none.sqlite3")
 
 
 def test_damage_is_told_in_one_line(jobs: Jobs) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine.helpers import at_step, ended, until
-from engine.stub import content, is_whole
 
+from engine.helpers import at_step, ended, files, until, whole
+from engine.stub import content, is_whole
 from sumi.engine.engine import Engine
 from sumi.engine.job import Job
 from sumi.request import Request
@@ -42,7 +42,9 @@ def test_pictures_are_kept(begin: Begin) -> None:
     job = ended(engine, engine.submit(Request(prompt="a", count=3, first=5)).id)
     assert job.state == "done" and len(set(job.pictures)) == 3
     assert [engine.picture(id) for id in job.pictures] == [content(job, number) for number in range(3)]
-    assert is_whole(engine.picture(job.pictures[0]))
+    assert is_whole(engine.picture(job.pictures[0])) and engine.thumbnail(job.pictures[2]) == content(job, 2)[::-1]
+    items = [engine.item(id) for id in job.pictures]
+    assert [(item.job, item.place, item.width, item.height, item.number) for item in items] == [(job.id, n, 8, 6, n + 1) for n in range(3)]
     assert [event.kind for event in engine.events(job.id)] == ["queued", "running", "note", "done"]
 
 
@@ -76,7 +78,7 @@ def test_cancelled_within_a_step(begin: Begin, gate: Path, step: int) -> None:
         assert engine.cancel(job.id).state == "cancelled"
         opened.write(b"x")  # one step more, after which there are 97 that it must not wait for
         assert ended(engine, engine.submit(Request(prompt="next")).id).state == "done"
-    assert engine.get(job.id).state == "cancelled" and engine.jobs.pictures() == set(engine.list()[0].pictures)
+    assert engine.get(job.id).state == "cancelled" and files(engine) == whole(engine)
 
 
 def test_one_of_several_is_cancelled(begin: Begin, gate: Path, tmp_path: Path) -> None:
@@ -93,7 +95,7 @@ def test_one_of_several_is_cancelled(begin: Begin, gate: Path, tmp_path: Path) -
         opened.write(b"x")
     states = [ended(engine, job.id) for job in jobs]
     assert [job.state for job in states] == ["done", "cancelled", "done"] and ended(engine, first.id).state == "done"
-    assert len(list(engine.results.folder.iterdir())) == 3 == len(engine.jobs.pictures())
+    assert files(engine) == whole(engine) and len(engine.shelf.pictures()) == 3
 
 
 def test_what_is_refused_fails_alone(begin: Begin, gate: Path) -> None:
@@ -139,7 +141,7 @@ def test_a_defect_fails_its_job_alone(begin: Begin, gate: Path, capfd: pytest.Ca
 def test_a_disk_that_is_full(begin: Begin) -> None:
     engine = begin()
     job = ended(engine, engine.submit(Request(prompt="full", count=2)).id)
-    assert (job.state, kind(job)) == ("failed", "output") and list(engine.results.folder.iterdir()) == []
+    assert (job.state, kind(job)) == ("failed", "output") and files(engine) == set()
 
 
 def test_poison_is_parked_after_two_tries_and_costs_its_neighbours_nothing(begin: Begin, gate: Path) -> None:

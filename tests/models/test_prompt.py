@@ -8,13 +8,14 @@ import torch
 from sumi.config import BertConfig, TextConfig
 from sumi.errors import PromptError, RequestError
 from sumi.models.latent_diffusion import LatentDiffusion
-from sumi.models.prompt import Notice, Prompt, Word
+from sumi.models.prompt import Notice, Prompt
 from sumi.nets.bert import BertEncoder
 from sumi.nets.clip import TextEncoder
 from sumi.store.vocabulary import find_clip_vocabulary
 from sumi.text.bpe import Tokenizer
 from sumi.text.prompt import Passage, parse, plain
 from sumi.text.wordpiece import WordPiece
+from sumi.text.words import Word
 from support import randomise
 
 LONG = "two red stars above a tree and a cat and a horse, " * 3

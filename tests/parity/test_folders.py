@@ -70,7 +70,8 @@ from sumi.pipeline import illustrate
 from sumi.store import folder, layout, schedulers
 from sumi.store.anything import open_model
 from sumi.store.clip_image import clip_pixels
-from sumi.store.folder import read_spec, write_model
+from sumi.store.described import read_spec
+from sumi.store.folder import write_model
 from sumi.store.images import to_pil
 from sumi.store.model import Model
 from support import assert_agree, randomise

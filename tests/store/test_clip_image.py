@@ -21,8 +21,9 @@ from sumi.errors import CheckpointError, ModelWarning, RequestError
 from sumi.models.latent_diffusion import LatentDiffusion
 from sumi.store.assembly import assemble
 from sumi.store.clip_image import clip_pixels
+from sumi.store.described import read_spec
 from sumi.store.find import wanted
-from sumi.store.folder import read_model, read_spec, write_model
+from sumi.store.folder import read_model, write_model
 from sumi.store.model import STATISTICS, Model, build, expected, model_of
 from support import assert_agree, randomise
 

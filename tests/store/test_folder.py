@@ -22,11 +22,11 @@ from sumi.nets.clip import TextEncoder
 from sumi.nets.layers import timestep_embedding
 from sumi.nets.unet import UNet
 from sumi.store.checkpoint import load
+from sumi.store.described import read_spec
 from sumi.store.folder import (
     Parts,
     read_autoencoder,
     read_folder,
-    read_spec,
     read_text_encoder,
     read_unet,
     write_autoencoder,

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sumi.errors import PromptError
+from sumi.text.placed import places
 from sumi.text.prompt import Break, Clause, Edit, Emphasis, Part, Passage, Script, Segment, literal, parse, plain
 
 
@@ -244,6 +245,23 @@ def test_a_script_prints_in_a_form_that_says_all() -> None:
     assert str(Script((Clause(("16:9",)), Clause((Emphasis(("a:2",), 1.0),))))) == "16:9 :1 AND (a:2:1)"
 
 
+@pytest.mark.parametrize(
+    ("text", "step", "expected"),
+    [
+        ("a (cat:1.2) BREAK  dog", 0, [("a ", [0, 1]), ("cat", [3, 4, 5]), ("dog", [19, 20, 21])]),
+        (r"\(a\) (b)(c)", 0, [("(a) ", [1, 2, 4, 5]), ("bc", [7, 10])]),
+        ("[ab:cd:3]e", 0, [("abe", [1, 2, 9])]),
+        ("[ab:cd:3]e", 9, [("cde", [4, 5, 9])]),
+        ("[a: 3 :b]", 0, [("a: 3 :b", [1, 2, 3, 4, 5, 6, 7])]),
+        ("[a:b:c: 3]", 0, [("a:b:c:3", [1, 2, 3, 4, 5, 6, 8])]),
+        ("x AND  y", 0, [("x", [0]), ("y", [7])]),
+    ],
+)
+def test_each_character_knows_where_it_is_written(text: str, step: int, expected: list[tuple[str, list[int]]]) -> None:
+    found = [segment for part in parse(text).at(step, 10) for segment in part.passage.segments]
+    assert [(segment.text, [*places(segment.text)]) for segment in found] == expected
+
+
 def test_scripts_are_values() -> None:
     one, two = parse("(a:1.3)[b|c] BREAK AND d"), parse("(a:1.3)[b|c]  BREAK AND  d")
     assert one == two and hash(one) == hash(two) and len({one.at(1, 9), two.at(3, 9), one.at(2, 9)}) == 2
@@ -260,12 +278,13 @@ PIECES = [
 
 def check_any(text: str) -> None:
     as_it_is = literal(text)
+    assert all([*places(segment.text)] == [*range(len(text))] for segment in plain(text).segments)
     assert parse(str(as_it_is)) == as_it_is
     assert as_it_is.at(0, 5) == as_it_is.at(4, 5) == (Part(1.0, plain(text)),) and text_of(Part(1.0, plain(text))) == text
     try:
         script = parse(text)
     except PromptError as error:
-        assert "\n" not in str(error)
+        assert "\n" not in str(error) and error.at is not None and f"character {error.at + 1}:" in str(error)
         return
     assert parse(str(script)) == script
     seen = ""
@@ -275,6 +294,8 @@ def check_any(text: str) -> None:
             for section in part.passage.sections:
                 assert all(segment.text and math.isfinite(segment.weight) for segment in section)
                 assert all(one.weight != two.weight for one, two in pairwise(section))
+            where = [place for segment in part.passage.segments for place in places(segment.text)]
+            assert "".join(text[place] for place in where) == text_of(part) and where == sorted({*where})
             seen += text_of(part)
     if not {"[", "|"} & {*text}:
         assert all(letter in seen for letter in text if letter in "é日,_")

@@ -1,7 +1,7 @@
 """The command line: `sumi "two stars above a tree"` makes a picture; a first word that is a command does something else.
 
 The paths of pictures go to standard output as they are written, everything else about them to standard error. Exit status:
-0; 2 and one line for anything wrong in what was asked; 130 after Ctrl-C. Nothing heavy is imported before it is needed.
+0; 2 and one line for anything wrong in what was asked; 130 after Ctrl-C, 143 after SIGTERM. Nothing heavy is imported before it is needed.
 """
 
 import io
@@ -20,6 +20,7 @@ from sumi.apps.files import convert, inspect
 from sumi.apps.grid import grid
 from sumi.apps.listing import samplers
 from sumi.apps.options import Parser
+from sumi.apps.serve import serve
 from sumi.errors import ModelWarning, SumiError
 
 
@@ -38,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SumiError as error:
         print(f"sumi: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+    except KeyboardInterrupt as error:  # of which other signals may be made, told as its argument
+        return 128 + (error.args[0] if error.args else signal.SIGINT)
     except BrokenPipeError:  # whoever read our output has left
         _drop_output()
         return 128 + 13  # SIGPIPE, which Windows does not define
@@ -76,6 +77,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "grid": grid,
     "inspect": inspect,
     "samplers": samplers,
+    "serve": serve,
     "train": train,
 }
 

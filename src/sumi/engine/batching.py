@@ -31,7 +31,7 @@ from sumi.models.watching import Watch
 from sumi.request import Request
 from sumi.resolve.defaults import guidance, options
 from sumi.resolve.given import Kept
-from sumi.running import Pass, Run, _enough_memory, _told
+from sumi.running import Pass, Run, enough_memory, told
 from sumi.store.composite import composite
 from sumi.store.images import to_pil
 
@@ -79,14 +79,14 @@ def together(
     shares: list[_Share] = []
     for place, request in enumerate(requests):
         try:
-            with _memory(1):
+            with memory(1):
                 shares.append(_Share(place, Run.of(model, request)))
         except SumiError as error:
             yield (place,), error
         else:
             yield (place,), shares[-1].run.encoded
     for group in _groups(shares):
-        with _memory(len(group)):
+        with memory(len(group)):
             for places, event in _alone(group[0]) if len(group) == 1 else _batch(group):
                 yield places, event
                 if not any(wanted(share.place) for share in group):
@@ -94,10 +94,10 @@ def together(
 
 
 @contextmanager
-def _memory(count: int) -> Iterator[None]:
+def memory(count: int) -> Iterator[None]:
     """Whatever PyTorch calls it if there is not enough: a MemoryError."""
     try:
-        with _enough_memory(count):
+        with enough_memory(count):
             yield
     except RequestError as error:
         if isinstance(error.__cause__, MemoryError | RuntimeError):
@@ -162,7 +162,7 @@ def _alone(share: _Share) -> Iterator[tuple[tuple[int, ...], Event]]:
     except ImageError:  # its files were read before: this is of what the decoder made
         yield place, NotFinite()
     else:
-        yield place, NotFinite() if _black(run, done) else Decoded(tuple(done))
+        yield place, NotFinite() if black(run, done) else Decoded(tuple(done))
 
 
 def _batch(group: Sequence[_Share]) -> Iterator[tuple[tuple[int, ...], Event]]:
@@ -179,7 +179,7 @@ def _batch(group: Sequence[_Share]) -> Iterator[tuple[tuple[int, ...], Event]]:
     decoded = last.model.decode(latents)
     for share, pixels, latent in zip(group, torch.split(decoded, sizes), torch.split(latents.cpu(), sizes), strict=True):
         pictures = _pictures(share, pixels, latent) if torch.isfinite(pixels).all() else []
-        spoiled = not pictures or _black(share.run, pictures)
+        spoiled = not pictures or black(share.run, pictures)
         yield (share.place,), NotFinite() if spoiled else Decoded(tuple(pictures))
 
 
@@ -199,7 +199,7 @@ def _latents(
         guidance(request),
         request.sampler,
         first.sigmas,
-        _drawn([share.run._noise(stage, share.images) for share, stage in zip(group, passes, strict=True)]),
+        _drawn([share.run.noise(stage, share.images) for share, stage in zip(group, passes, strict=True)]),
         latent=torch.cat(begun) if begun else None,
         keep=keep,
         multiplier=request.noise_multiplier,
@@ -224,7 +224,7 @@ def _whole(share: _Share, stage: Pass) -> Sequence[Told]:
     model, request, count = stage.model, stage.request, len(share.images)
     assert request.seed is not None
     own = Noise(request.seed, share.images, model.latent_shape(*stage.size), model.device)
-    return _told(Told.repeat(stage.told, count), *model.beside_words(share.run.given.inputs, own, stage.size), request)
+    return told(Told.repeat(stage.told, count), *model.beside_words(share.run.given.inputs, own, stage.size), request)
 
 
 def _joined(schedules: Sequence[Sequence[Told]]) -> list[Told]:
@@ -261,6 +261,6 @@ def _pictures(share: _Share, pixels: Float[Tensor, "B 3 H W"], latents: Float[Te
     ]
 
 
-def _black(run: Run, pictures: Sequence[Picture]) -> bool:
+def black(run: Run, pictures: Sequence[Picture]) -> bool:
     """Whether one of the pictures is black all over, which no decoder means. Of a picture that was given, a black one may be left."""
     return run.given.kept is None and any(picture.image.getbbox() is None for picture in pictures)

@@ -24,6 +24,8 @@ CREATE TABLE jobs (
     id TEXT NOT NULL UNIQUE,
     request TEXT NOT NULL,
     model TEXT,
+    group_name TEXT,
+    see INTEGER NOT NULL DEFAULT 0,
     shape TEXT NOT NULL,
     pictures INTEGER NOT NULL,
     state TEXT NOT NULL,
@@ -40,12 +42,14 @@ CREATE TABLE jobs (
     finished REAL,
     kind TEXT,
     message TEXT,
-    notes TEXT NOT NULL DEFAULT '[]'
+    notes TEXT NOT NULL DEFAULT '[]',
+    made TEXT NOT NULL DEFAULT '[]'
 );
 CREATE INDEX waiting ON jobs (priority DESC, number) WHERE state = 'queued';
 CREATE INDEX alike ON jobs (shape, priority, number) WHERE state = 'queued';
 CREATE INDEX held ON jobs (worker) WHERE worker IS NOT NULL;
 CREATE INDEX by_state ON jobs (state, number);
+CREATE INDEX by_group ON jobs (group_name, number) WHERE group_name IS NOT NULL;
 CREATE TABLE events (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     job TEXT NOT NULL,
@@ -55,10 +59,22 @@ CREATE TABLE events (
 );
 CREATE INDEX by_job ON events (job, number);
 CREATE TABLE pictures (
-    id TEXT PRIMARY KEY,
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
     job TEXT NOT NULL,
     place INTEGER NOT NULL,
+    at REAL NOT NULL,
+    width INTEGER NOT NULL,
+    height INTEGER NOT NULL,
+    starred INTEGER NOT NULL DEFAULT 0,
+    removed REAL,
     UNIQUE (job, place)
+);
+CREATE INDEX shown ON pictures (number) WHERE removed IS NULL;
+CREATE INDEX starred ON pictures (number) WHERE starred AND removed IS NULL;
+CREATE INDEX removed ON pictures (removed) WHERE removed IS NOT NULL;
+CREATE VIRTUAL TABLE words USING fts5 (
+    prompt, negative, model, seed, tokenize = 'unicode61 remove_diacritics 2', prefix = '1 2 3', columnsize = 0
 );
 CREATE TABLE workers (
     id TEXT PRIMARY KEY
@@ -155,6 +171,8 @@ class Database:
         except sqlite3.DatabaseError as error:
             if not isinstance(error, sqlite3.OperationalError) and type(error) is not sqlite3.DatabaseError:
                 raise
+            if str(error).startswith("no such module"):
+                raise EngineError(f"SQLite cannot search texts here ({error}): use a Python whose SQLite has FTS5") from error
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 raise EngineError(f"{self.path} is damaged ({error}): move it away to begin another") from error

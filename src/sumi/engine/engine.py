@@ -10,41 +10,31 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from sumi.engine.hand import Hand
+from sumi.engine.crew import Crew, Health
 from sumi.engine.job import Event, Job, State
 from sumi.engine.jobs import Jobs
 from sumi.engine.results import Results
-from sumi.engine.worker import BUSY, IDLE, OF_ITSELF, PICTURES, PREVIEW, QUEUE, Settings
-from sumi.errors import EngineError, RequestError
-from sumi.request import FILES, Request
+from sumi.engine.shelf import Gallery, Item, Shelf
+from sumi.engine.uploads import Upload, Uploads
+from sumi.engine.worker import QUEUE, Settings
+from sumi.errors import EngineError, JobError, RequestError
+from sumi.request import Request
+from sumi.store.record import Record
 
 LOCK = "lock"
 MAKER = "sumi.engine.maker:Models"
-GRACE = 3.0
-"""Seconds that workers have to end by themselves when the engine closes."""
 LINGERS = 1.0
 """Seconds for which the lock of an engine that was killed may be held: by a worker that it was just starting."""
-AGAIN = 5.0
-"""Seconds after which what the system has refused is tried again."""
+KEPT = 3600.0
+"""Seconds for which a picture that was removed can be restored."""
+TIDIED = 300.0
+"""Seconds between two looks for such pictures."""
 
 log = logging.getLogger("sumi.engine")
-
-
-@dataclass(frozen=True)
-class Health:
-    """A worker. device: as it was given; alive, busy: whether it is there, and whether it has jobs; deaths: of those before it."""
-
-    device: str | None
-    alive: bool
-    busy: bool
-    deaths: int
 
 
 class Engine:
@@ -73,32 +63,43 @@ class Engine:
         hang: float = 600.0,
         maker: str = MAKER,
     ) -> None:
-        self.folder, self.hang = Path(folder), hang
-        self.models = {name: str(path) for name, path in (models or {}).items()}
+        self.folder = Path(folder)
+        self.models = {name: _absolute(path) for name, path in (models or {}).items()}
         self._lock = _locked(self.folder)
         try:
-            self.jobs, self.results = Jobs(self.folder / QUEUE), Results(self.folder / PICTURES)
+            self.jobs, self.results, self.uploads = Jobs(self.folder / QUEUE), Results(self.folder), Uploads(self.folder)
+            self.shelf = Gallery(self.jobs.database)
             self.jobs.database.check()
             self.jobs.recover()
-            self.results.sweep(self.jobs.pictures())
+            self.shelf.purge(time.time() - KEPT)
+            self.results.sweep(self.shelf.pictures())
+            self.uploads.sweep(self.jobs.uploads())
         except BaseException:
             self._lock.close()
             raise
         if budget is None and len(devices) > 1:
             budget = _memory() // 2 // len(devices)
         settings = Settings("", str(self.folder.resolve()), -1, None, precision, budget, self.models, maker, most)
-        self._hands = [Hand(replace(settings, device=device)) for device in devices]
-        self._submitted = 0
-        self._counting = threading.Lock()
+        self.crew = Crew(self.jobs, settings, devices, hang)
         self._closing = threading.Event()
-        self._woken, self._wake = Pipe(duplex=False)
-        self._watcher = threading.Thread(target=self._watch, name="sumi-engine", daemon=True)
-        self._watcher.start()
+        self._tidier = threading.Thread(target=self._tidy, name="sumi-engine-tidy", daemon=True)
+        self._tidier.start()
 
-    def submit(self, request: Request, *, model: str | None = None, priority: int = 0, key: str | None = None) -> Job:
-        """Puts a request into the queue: when this returns, it is on the disk. As `Jobs.submit`.
+    # Jobs
 
-        RequestError for a model that the engine was not given, and for pictures that are paths: they have to be data: URLs.
+    def submit(
+        self,
+        request: Request,
+        *,
+        model: str | None = None,
+        priority: int = 0,
+        key: str | None = None,
+        group: str | None = None,
+        see: bool = False,
+    ) -> Job:
+        """Puts a request into the queue: when this returns, it is on the disk. As `Jobs.submit`, of what `taken` makes of it.
+
+        RequestError for a model that the engine was not given.
         """
         if self._closing.is_set():
             raise EngineError("the engine is closing: ask again later")
@@ -106,20 +107,17 @@ class Engine:
             raise RequestError(
                 f"there is no model {model[:80]!a}: use {', '.join(self.models) or 'none, which is the one that comes with sumi'}"
             )
-        for name in FILES:
-            if not (getattr(request, name) or "data:").startswith("data:"):
-                raise RequestError(f"{name} must be a data: URL: an engine opens no files for those who ask")
-        job = self.jobs.submit(request, model=model, priority=priority, key=key)
-        self._look()
+        job = self.jobs.submit(self.taken(request), model=model, priority=priority, key=key, group=group, see=see)
+        self.crew.look()
         return job
 
     def get(self, id: str) -> Job:
         """As `Jobs.get`."""
         return self.jobs.get(id)
 
-    def list(self, *, state: State | None = None, before: int | None = None, limit: int = 50) -> tuple[Job, ...]:
+    def list(self, *, state: State | None = None, group: str | None = None, before: int | None = None, limit: int = 50) -> tuple[Job, ...]:
         """As `Jobs.list`."""
-        return self.jobs.list(state=state, before=before, limit=limit)
+        return self.jobs.list(state=state, group=group, before=before, limit=limit)
 
     def cancel(self, id: str) -> Job:
         """As `Jobs.cancel`."""
@@ -128,42 +126,91 @@ class Engine:
     def retry(self, id: str) -> Job:
         """As `Jobs.retry`."""
         job = self.jobs.retry(id)
-        self._look()
+        self.crew.look()
         return job
 
     def events(self, id: str | None = None, *, after: int = 0, wait: float = 0.0, limit: int = 1000) -> tuple[Event, ...]:
         """As `Jobs.events`."""
         return self.jobs.events(id, after=after, wait=wait, limit=limit)
 
-    def picture(self, id: str) -> bytes:
-        """The PNG of a picture, by its id. JobError if there is none."""
-        return self.results.read(id)
-
     def preview(self, id: str) -> bytes | None:
-        """A small PNG of what a running job will show, at most about half a second old; None if there is none yet, or no more."""
-        return next((hand.previews[id] for hand in self._hands if id in hand.previews), None)
+        """A small PNG of what a running job will show; None if there is none yet, or no more."""
+        return self.crew.preview(id)
+
+    def story(self, job: str) -> bytes:
+        """The HTML page that tells a job step by step. JobError if it has none: it was not asked for with `see`, or is not there (yet)."""
+        found = self.jobs.get(job)
+        if not (found.see and found.pictures):
+            raise JobError("the job has no story: one that is asked for with see has, once it is done")
+        return self.results.stories.read(self.shelf.item(found.pictures[0]).id)
 
     def health(self) -> tuple[Health, ...]:
         """Of each worker, by device."""
-        return tuple(Health(hand.settings.device, hand.process is not None, hand.busy, hand.deaths) for hand in self._hands)
+        return self.crew.health()
+
+    # Pictures
+
+    def picture(self, id: str) -> bytes:
+        """The PNG of a picture, by its id. JobError if there is none, or it was removed."""
+        return self.results.pictures.read(self.shelf.item(id).id)
+
+    def thumbnail(self, id: str) -> bytes:
+        """The same in small, as WebP. JobError as `picture`."""
+        return self.results.thumbnails.read(self.shelf.item(id).id)
+
+    def gallery(self, search: str = "", *, starred: bool = False, upto: int | None = None, offset: int = 0, limit: int = 100) -> Shelf:
+        """As `Gallery.page`."""
+        return self.shelf.page(search, starred=starred, upto=upto, offset=offset, limit=limit)
+
+    def item(self, picture: str) -> Item:
+        """As `Gallery.item`."""
+        return self.shelf.item(picture)
+
+    def star(self, picture: str, on: bool) -> Item:
+        """As `Gallery.star`."""
+        return self.shelf.star(picture, on)
+
+    def remove(self, picture: str) -> None:
+        """Takes a picture out of the gallery; for an hour it can be restored. JobError as `item`."""
+        self.shelf.remove(picture)
+
+    def restore(self, picture: str) -> Item:
+        """As `Gallery.restore`."""
+        return self.shelf.restore(picture)
+
+    # Pictures to go by
+
+    def upload(self, data: bytes) -> Upload:
+        """Keeps the picture in a PNG, JPEG or WebP file, to go by. ImageError if it is none, OutputError if it cannot be written."""
+        return self.uploads.take(data)
+
+    def uploaded(self, id: str) -> bytes:
+        """The PNG that was made of it. JobError if there is none."""
+        return self.uploads.png(id)
+
+    def upload_of(self, id: str) -> Upload:
+        """What `upload` said of it. RequestError if there is none."""
+        return self.uploads.of(id)
+
+    def taken(self, request: Request) -> Request:
+        """The request as `submit` takes it: by ids of uploads, those of data: URLs too. ImageError and RequestError if it cannot be."""
+        return self.uploads.named(request)
+
+    def read(self, data: bytes) -> Record:
+        """What a PNG says of how it was made; pictures to go by that are none of an engine's are left out.
+
+        ImageError if it is none or says nothing, RequestError if that cannot be followed.
+        """
+        return self.uploads.told(data)
 
     def close(self) -> None:
         """Ends the workers, within some seconds in any state; what they were at goes back into the queue, for the next engine."""
         if self._closing.is_set():
             return
         self._closing.set()
-        self._wake.send_bytes(b"")
-        self._watcher.join()
-        for hand in self._hands:
-            hand.stop()
-        until = time.monotonic() + GRACE
-        for hand in self._hands:
-            hand.reap(max(0.0, until - time.monotonic()))
-        with suppress(EngineError):  # the next engine does it, if this one cannot
-            for hand in self._hands:
-                self.jobs.lost(hand.id, died=False)
-        for end in (self._woken, self._wake):
-            end.close()
+        self.uploads.close()
+        self.crew.close()
+        self._tidier.join()
         self.jobs.close()
         self._lock.close()
 
@@ -173,65 +220,13 @@ class Engine:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _look(self) -> None:
-        """Tells idle workers that there is a job."""
-        with self._counting:
-            self._submitted += 1
-        for hand in self._hands:
-            hand.look(self._submitted)
-
-    def _watch(self) -> None:
-        """Hears what workers say, and replaces those that ended or give no sign of life. Without jobs it sleeps."""
-        while not self._closing.is_set():
-            for hand in self._hands:
-                self._tend(hand)
-            lines = {hand.connection: hand for hand in self._hands if hand.connection is not None}
-            for ready in wait([self._woken, *lines], self._pause()):
-                if ready is not self._woken and isinstance(ready, Connection):
-                    self._hear(lines[ready], ready)
-
-    def _tend(self, hand: Hand) -> None:
-        """Kills a worker that hangs; puts back what a dead one had, and starts the next when it is due."""
-        if hand.busy and time.monotonic() > hand.sign + self.hang:
-            log.error("worker %s gives no sign of life and is killed", hand.id)
-            hand.kill()
-        if hand.connection is not None:
-            return
-        try:
-            if hand.died is not None:
-                if self.jobs.lost(hand.id, died=hand.died):
-                    self._look()
-                hand.died = None
-            if hand.due <= time.monotonic():
-                self.jobs.enlist(hand.rename())
-                hand.start(self._submitted)
-        except (EngineError, OSError) as error:  # of the disk, or of the system, which may recover
-            log.error("%s", error)
-            hand.due = time.monotonic() + AGAIN
-
-    def _pause(self) -> float | None:
-        """Seconds until something is due that nobody tells of; None: nothing is."""
-        due = [hand.due for hand in self._hands if hand.connection is None]
-        due += [hand.sign + self.hang for hand in self._hands if hand.busy]
-        return max(0.01, min(due) - time.monotonic()) if due else None
-
-    def _hear(self, hand: Hand, line: Connection) -> None:
-        """One thing that a worker says, or that it is gone."""
-        try:
-            said = line.recv_bytes()
-        except (EOFError, OSError):
-            status = hand.reap(0.0)
-            hand.died = status != OF_ITSELF
-            log.error("worker %s ended with status %s", hand.id, status)
-            return
-        hand.sign = time.monotonic()
-        if said == BUSY:
-            hand.work()
-        elif said == IDLE:
-            hand.idle(self._submitted)
-        elif said[:1] == PREVIEW:
-            hand.previews[said[1:33].decode()] = said[33:]
-        self.jobs.stir()
+    def _tidy(self) -> None:
+        """Purges what can be restored no more."""
+        while not self._closing.wait(TIDIED):
+            try:
+                self.results.remove(self.shelf.purge(time.time() - KEPT))
+            except EngineError as error:  # of the disk, which may recover
+                log.error("%s", error)
 
 
 def _locked(folder: Path) -> IO[str]:
@@ -251,6 +246,11 @@ def _locked(folder: Path) -> IO[str]:
                 file.close()
                 raise EngineError(f"{folder} is in use by another engine: end that one, or choose another folder") from error
             time.sleep(0.02)
+
+
+def _absolute(path: str | Path) -> str:
+    """A path as it is known from any folder; a name, or the id of a repository, as it is."""
+    return os.path.abspath(path) if os.path.exists(path) else str(path)
 
 
 def _memory() -> int:

@@ -1,21 +1,16 @@
 """A worker as its engine sees it: a process, the line to it, and when it last gave a sign of life."""
 
-import os
-import socket
 import subprocess
-import sys
 import threading
 import time
 import uuid
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
-from pathlib import Path
 
+from sumi.engine.process import launch
 from sumi.engine.worker import LOOK, STOP, Settings
 
-SOURCE = Path(__file__).parents[2]
-"""Where this sumi is imported from: a worker's is the same, whether or not it is installed."""
 PAUSES = (0.0, 1.0, 5.0, 30.0)
 """Seconds before a worker is started again, by how many before it did not get as far as to look for a job."""
 
@@ -50,19 +45,10 @@ class Hand:
 
     def start(self, submitted: int) -> None:
         """Starts a worker, which looks into the queue by itself. `submitted`: how many jobs there were when it was."""
-        ours, theirs = socket.socketpair()
-        path = os.pathsep.join(part for part in (str(SOURCE), os.environ.get("PYTHONPATH")) if part)
-        with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "sumi.engine.worker", replace(self.settings, fd=theirs.fileno()).to_json()],
-                env={**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-            )
+        self.process, line = launch("sumi.engine.worker", lambda fd: replace(self.settings, fd=fd).to_json())
         with self._lock:
             self._awake, self._seen, self.busy, self.sign = True, submitted, False, time.monotonic()
-            self.connection = Connection(ours.detach())
+            self.connection = line
 
     def look(self, submitted: int) -> None:
         """Tells a worker that has nothing to do that there is a job: at most once until it has looked."""

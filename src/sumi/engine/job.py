@@ -16,7 +16,7 @@ STATES: tuple[State, ...] = ("queued", "running", "done", "failed", "cancelled")
 OWN = ("prompt", "negative", "seed", "first", "count", "variation_seed", "label", *FILES, "digests")
 """The fields in which pictures that are computed together may differ; all others they share."""
 SELECTED = """
-SELECT jobs.*, (SELECT json_group_array(id) FROM (SELECT id FROM pictures WHERE job = jobs.id ORDER BY place)) AS made
+SELECT jobs.*, (SELECT json_group_array(id) FROM pictures WHERE job = jobs.id AND removed IS NULL) AS shown
 FROM jobs
 """
 """A row that `Job.of` reads."""
@@ -44,15 +44,18 @@ class Job:
     """A request in the queue, as it is at one time.
 
     id: opaque, 32 hexadecimal digits. number: its age, the first being 1. request: with a seed. model: by the name that the engine knows it
-    by, or None, the one that comes with sumi. priority: larger goes first. tries: times that a worker died while it ran. position: how
-    many are before it, while it is queued. step of steps: how far it has come, while it runs. created, started, finished: seconds since
-    1970. error: why it failed. pictures: their ids, once it is done. notes: what there is to say of how it was made.
+    by, or None, the one that comes with sumi. group: a name that jobs may share. see: whether its story is kept. priority: larger goes
+    first. tries: times that a worker died while it ran. position: how many are before it, while it is queued. step of steps: how far it
+    has come, while it runs. created, started, finished: seconds since 1970. error: why it failed. pictures: their ids, once it is done,
+    place by place. removed: those of them that were taken away since. notes: what there is to say of how it was made.
     """
 
     id: str
     number: int
     request: Request
     model: str | None
+    group: str | None
+    see: bool
     state: State
     priority: int
     tries: int
@@ -64,17 +67,22 @@ class Job:
     finished: float | None
     error: Failure | None
     pictures: tuple[str, ...]
+    removed: tuple[str, ...]
     notes: tuple[str, ...]
 
     @classmethod
     def of(cls, row: sqlite3.Row, position: int | None = None) -> "Job":
         """The job in a row of `SELECTED`."""
+        made, shown = json.loads(row["made"]), json.loads(row["shown"])
         told: dict[str, Any] = {field.name: row[field.name] for field in fields(cls) if field.name in row.keys()}  # noqa: SIM118
         told |= {
             "request": Request.from_json(row["request"]),
+            "group": row["group_name"],
+            "see": bool(row["see"]),
             "position": position,
             "error": None if row["kind"] is None else Failure(row["kind"], row["message"]),
-            "pictures": tuple(json.loads(row["made"])),
+            "pictures": tuple(made),
+            "removed": tuple(id for id in made if id not in shown),
             "notes": tuple(json.loads(row["notes"])),
         }
         return cls(**told)

@@ -12,14 +12,16 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from threading import Condition
 
-from sumi.engine import rows
+from sumi.engine import rows, shelf
 from sumi.engine.database import Database
 from sumi.engine.job import SELECTED, STATES, Event, Failure, Job, State, digest, seeded, shape
-from sumi.errors import ConflictError, JobError, RequestError
+from sumi.engine.shelf import Kept
+from sumi.errors import ConflictError, RequestError
 from sumi.request import Request
 
 MOST_PRIORITY = 1_000_000
 LONGEST_KEY = 200
+LONGEST_GROUP = 64
 MOST = 1000
 """Jobs or events in an answer."""
 LARGEST = 2**63 - 1
@@ -34,27 +36,44 @@ class Jobs:
         self.database = Database(path)
         self._changed = Condition()
         self._changes = 0
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners: list[Callable[[], object]] = []
 
     # For whoever asks
 
-    def submit(self, request: Request, *, model: str | None = None, priority: int = 0, key: str | None = None) -> Job:
-        """Puts a request into the queue. `key`: asked again by the same, it is the same job; ConflictError if that was another's."""
+    def submit(
+        self,
+        request: Request,
+        *,
+        model: str | None = None,
+        priority: int = 0,
+        key: str | None = None,
+        group: str | None = None,
+        see: bool = False,
+    ) -> Job:
+        """Puts a request into the queue. `key`: asked again by the same, it is the same job; ConflictError if that was another's.
+
+        group: a name that jobs may share. see: its story is kept, too, the page that shows every step; it is of one picture.
+        """
         if not -MOST_PRIORITY <= priority <= MOST_PRIORITY:
             raise RequestError(f"priority must be from {-MOST_PRIORITY} to {MOST_PRIORITY}; got {priority}")
         if key is not None and not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
             raise RequestError(f"a key must be from 1 to {LONGEST_KEY} printable ASCII characters; got {reprlib.repr(key)}")
-        body = digest(request.to_json(), model, priority)
+        if group is not None and not (0 < len(group) <= LONGEST_GROUP and group.isascii() and group.isprintable()):
+            raise RequestError(f"group must be from 1 to {LONGEST_GROUP} printable ASCII characters; got {reprlib.repr(group)}")
+        if see and request.count != 1:
+            raise RequestError(f"see is for one picture; got a count of {request.count}")
+        body = digest(request.to_json(), model, priority, group, see)
         with self.database.writing() as connection:
             known = None if key is None else connection.execute("SELECT id, body FROM jobs WHERE key = ?", (key,)).fetchone()
             if known is not None and known["body"] != body:
                 raise ConflictError(f"the key {key} was given with another request: take another key")
             name = uuid.uuid4().hex if known is None else known["id"]
             if known is None:
-                row = (name, seeded(request).to_json(), model, shape(request, model), request.count, priority, key, body, time.time())
+                alike = name if see else shape(request, model)  # a story is of a picture that is computed alone
+                row = (name, seeded(request).to_json(), model, group, see, alike, request.count, priority, key, body, time.time())
                 connection.execute(
-                    "INSERT INTO jobs (id, request, model, shape, pictures, state, priority, key, body, created)"
-                    " VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?)",
+                    "INSERT INTO jobs (id, request, model, group_name, see, shape, pictures, state, priority, key, body, created)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?)",
                     row,
                 )
                 rows.tell(connection, [name], "queued")
@@ -66,15 +85,22 @@ class Jobs:
         with self.database.reading() as connection:
             return rows.job(connection, id)
 
-    def list(self, *, state: State | None = None, before: int | None = None, limit: int = 50) -> tuple[Job, ...]:
+    def list(self, *, state: State | None = None, group: str | None = None, before: int | None = None, limit: int = 50) -> tuple[Job, ...]:
         """Jobs, the youngest first; the next page is `before` the number of this one's last."""
         if state is not None and state not in STATES:
             raise RequestError(f"there is no state {state!r}: use {', '.join(STATES)}")
-        asked = "WHERE (:state IS NULL OR state = :state) AND (:before IS NULL OR number < :before) ORDER BY number DESC LIMIT :limit"
+        asked = ["number < :before"]
+        asked += [] if state is None else ["state = :state"]
+        asked += [] if group is None else ["group_name = :group"]
         with self.database.reading() as connection:
             found = connection.execute(
-                SELECTED + asked,
-                {"state": state, "before": None if before is None else min(before, LARGEST), "limit": max(0, min(limit, MOST))},
+                f"{SELECTED} WHERE {' AND '.join(asked)} ORDER BY number DESC LIMIT :limit",
+                {
+                    "state": state,
+                    "group": group,
+                    "before": LARGEST if before is None else min(before, LARGEST),
+                    "limit": max(0, min(limit, MOST)),
+                },
             ).fetchall()
             order = connection.execute("SELECT id FROM jobs WHERE state = 'queued' ORDER BY priority DESC, number").fetchall()
         positions = {row["id"]: place for place, row in enumerate(order)}
@@ -134,7 +160,13 @@ class Jobs:
                 changes = seen
                 self._changed.wait_for(lambda: self._changes != changes, min(left, SLICE))  # noqa: B023, called before it returns
 
-    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+    def latest(self) -> int:
+        """The number of the last event there was; 0 if there was none."""
+        with self.database.reading() as connection:
+            number: int = connection.execute("SELECT coalesce(max(number), 0) FROM events").fetchone()[0]
+        return number
+
+    def listen(self, listener: Callable[[], object]) -> Callable[[], None]:
         """Calls `listener`, from whichever thread, after something happened; call what is returned to end that."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
@@ -147,19 +179,11 @@ class Jobs:
         for listener in list(self._listeners):
             listener()
 
-    def owner(self, picture: str) -> Job:
-        """The job that made a picture. JobError if none did."""
-        rows.check(picture, "picture")
+    def uploads(self) -> set[str]:
+        """The ids of all pictures to go by that jobs name."""
+        named = "SELECT value FROM jobs, json_each(jobs.request) WHERE jobs.request LIKE :quoted AND type = 'text' AND value LIKE :begins"
         with self.database.reading() as connection:
-            row = connection.execute("SELECT job FROM pictures WHERE id = ?", (picture,)).fetchone()
-            if row is None:
-                raise JobError("there is no such picture: it may have been removed")
-            return rows.job(connection, row["job"])
-
-    def pictures(self) -> set[str]:
-        """The ids of all pictures."""
-        with self.database.reading() as connection:
-            return {row["id"] for row in connection.execute("SELECT id FROM pictures")}
+            return {row["value"] for row in connection.execute(named, {"quoted": '%"upload:%', "begins": "upload:%"})}
 
     def close(self) -> None:
         """Closes the file."""
@@ -224,12 +248,12 @@ class Jobs:
                 rows.tell(connection, [id], "note", text=text)
         self.stir()
 
-    def finish(self, worker: str, id: str, pictures: Sequence[str]) -> bool:
+    def finish(self, worker: str, id: str, pictures: Sequence[Kept]) -> bool:
         """The job is done: these pictures are on the disk. False, and nothing is changed, if it is not the worker's any more."""
         with self.database.writing() as connection:
             if own := rows.own(connection, worker, id):
-                connection.executemany("INSERT INTO pictures VALUES (?, ?, ?)", [(each, id, place) for place, each in enumerate(pictures)])
-                rows.end(connection, id, "done", pictures=list(pictures))
+                shelf.add(connection, rows.job(connection, id), pictures)
+                rows.end(connection, id, "done", pictures=[kept.id for kept in pictures])
         self.stir()
         return own
 

@@ -4,27 +4,35 @@ import gc
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sumi.engine.batching import Advanced, NotFinite, together
+from sumi.engine.batching import Advanced, Event, NotFinite, together
 from sumi.engine.cache import Cache
+from sumi.engine.files import UNFINISHED
 from sumi.engine.job import Failure, Job
-from sumi.engine.making import Happening, Made, Moment, Note, Refused, Spoiled
+from sumi.engine.making import Drawn, Happening, Made, Moment, Note, Refused, Spoiled, Story
+from sumi.engine.results import STORIES
+from sumi.engine.seeing import passing, seen, tell
 from sumi.errors import SumiError
-from sumi.events import Decoded, Encoded
+from sumi.events import Decoded, Encoded, Picture
 from sumi.models.latent_diffusion import LatentDiffusion
 from sumi.models.preview import Preview
 from sumi.store.assembly import load
-from sumi.store.images import png_bytes
+from sumi.store.images import png_bytes, thumbnail
 
-PREVIEWED = 0.5
-"""Seconds between two looks at what comes out."""
+PREVIEWED, SHARE = 0.1, 0.01
+"""Seconds between two looks at what comes out, at least; and what share of the time they may take."""
+THUMBNAIL = 256
+"""Pixels of a small picture's longer side, at most."""
 
 
 class Models:
@@ -38,29 +46,41 @@ class Models:
         self.device, self.precision, self.models = device, precision, models
         self.cache = Cache(self._load, lambda loaded: weight(loaded.model), _half() if budget is None else budget)
 
-    def make(self, jobs: Sequence[Job], precision: str | None, wanted: Callable[[int], bool]) -> Iterator[Happening]:
+    def make(self, jobs: Sequence[Job], precision: str | None, wanted: Callable[[int], bool]) -> Generator[Happening, None, None]:
         """As `Maker`. A job that is spoiled in float32 already fails."""
         try:
             loaded = self.cache((jobs[0].model, precision or self.precision))
         except SumiError as error:
             yield from (Refused(place, Failure.of(error)) for place in range(len(jobs)))
             return
+        if jobs[0].see:
+            path = Path(STORIES) / f"{UNFINISHED}{uuid.uuid4().hex}.safetensors"
+            with passing(path), closing(seen(loaded.model, jobs[0].request, path)) as events:
+                yield from self._told(loaded, jobs, events, partial(tell, loaded.model, path))
+        else:
+            yield from self._told(loaded, jobs, together(loaded.model, [job.request for job in jobs], wanted))
+
+    def _told(
+        self, loaded: "_Loaded", jobs: Sequence[Job], events: Iterator[tuple[tuple[int, ...], Event]], story: Story | None = None
+    ) -> Iterator[Happening]:
+        """What happens, of the events of a model. A story is told after the steps, one by one, so it counts as many."""
+        times = 1 if story is None else 2
         # The rows of a batch are the pictures of its jobs, in order.
-        counts, looked = [job.request.count for job in jobs], time.monotonic()
-        for places, event in together(loaded.model, [job.request for job in jobs], wanted):
+        counts, due = [job.request.count for job in jobs], 0.0
+        for places, event in events:
             match event:
                 case Encoded():
                     yield from (Note(places[0], str(notice)) for notice in event.notices)
-                    yield Moment(places, 0, event.plan.steps)
+                    yield Moment(places, 0, times * event.plan.steps)
                 case Advanced():
                     previews: dict[int, bytes] = {}
-                    if time.monotonic() - looked >= PREVIEWED:
+                    if (begun := time.monotonic()) >= due:
                         rows = itertools.accumulate((counts[place] for place in places[:-1]), initial=0)
                         previews = {place: loaded.preview(event.denoised[row]) for place, row in zip(places, rows, strict=True)}
-                        looked = time.monotonic()
-                    yield Moment(places, event.index, event.total, previews)
+                        due = time.monotonic() + max(PREVIEWED, (time.monotonic() - begun) / SHARE)
+                    yield Moment(places, event.index, times * event.total, previews)
                 case Decoded():
-                    yield Made(places[0], tuple(picture.save for picture in event.pictures))
+                    yield Made(places[0], tuple(map(_drawn, event.pictures)), story)
                 case NotFinite() if loaded.model.dtype == torch.float32:
                     said = "the picture holds numbers that are not finite, or is black, in float32 too: ask for less guidance"
                     yield Refused(places[0], Failure("nan", said))
@@ -75,24 +95,30 @@ class Models:
 
     def _load(self, key: tuple[str | None, str | None]) -> "_Loaded":
         name, precision = key
-        return _Loaded(load(None if name is None else self.models[name], device=self.device, precision=precision))
+        return _Loaded.of(load(None if name is None else self.models[name], device=self.device, precision=precision))
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class _Loaded:
-    """A model, and what is fitted to it when it is first wanted."""
+    """A model, and the colours of its previews, which are fitted to it."""
 
     model: LatentDiffusion
+    colours: Preview
 
-    @cached_property
-    def colours(self) -> Preview:
-        return Preview.of(self.model.autoencoder)
+    @classmethod
+    def of(cls, model: LatentDiffusion) -> "_Loaded":
+        return cls(model, Preview.of(model.autoencoder))
 
     def preview(self, latent: Tensor) -> bytes:
         """A PNG of a latent [C h w], a pixel for each cell."""
         colours = self.colours(latent[None])[0]
         pixels = ((colours.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(0, -1)
         return png_bytes(np.ascontiguousarray(pixels.cpu().numpy()))
+
+
+def _drawn(picture: Picture) -> Drawn:
+    width, height = picture.image.size
+    return Drawn(width, height, picture.save, lambda path: path.write_bytes(thumbnail(picture.image, THUMBNAIL)))
 
 
 def weight(model: LatentDiffusion) -> int:

@@ -1,11 +1,16 @@
 """Between a worker, which knows jobs and no pictures, and a maker, which knows pictures and no queue."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from sumi.engine.job import Failure, Job
+
+Telling: TypeAlias = Callable[[int, int], None]
+"""Told that a step of steps is done; what it raises ends the work."""
+Story: TypeAlias = Callable[[Path, Telling], object]
+"""Writes a page to a path, and tells of its steps."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +32,22 @@ class Note:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """A picture, of so many pixels: what writes it to a path, and what writes a small one of it (`thumbnail`)."""
+
+    width: int
+    height: int
+    save: Callable[[Path], object]
+    thumbnail: Callable[[Path], object]
+
+
+@dataclass(frozen=True)
 class Made:
-    """The pictures of the job at a place, each by what writes it to a path."""
+    """The pictures of the job at a place. story: of a job that is to be seen, what writes its page."""
 
     place: int
-    pictures: tuple[Callable[[Path], object], ...]
+    pictures: tuple[Drawn, ...]
+    story: Story | None = None
 
 
 @dataclass(frozen=True)
@@ -53,13 +69,14 @@ Happening: TypeAlias = Moment | Note | Made | Spoiled | Refused
 
 
 class Maker(Protocol):
-    """Makes pictures on one device; a worker has one."""
+    """Makes pictures on one device; a worker has one. The current folder is the engine's: requests name uploads by paths in there."""
 
-    def make(self, jobs: Sequence[Job], precision: str | None, wanted: Callable[[int], bool]) -> Iterator[Happening]:
+    def make(self, jobs: Sequence[Job], precision: str | None, wanted: Callable[[int], bool]) -> Generator[Happening, None, None]:
         """Computes jobs of one shape, as far as they go together; for each, one of Made, Spoiled or Refused, and then no more of it.
 
-        `precision`: "float32", or None, what is usual here. `wanted`: whether the job at a place still is; asked after each happening, and
-        what nobody wants is not gone on with. MemoryError where there is not enough; whatever else it raises is a defect.
+        What Made carries is used before the next happening is asked for. `precision`: "float32", or None, what is usual here. `wanted`:
+        whether the job at a place still is; asked after each happening, and what nobody wants is not gone on with. MemoryError where there
+        is not enough; whatever else it raises is a defect.
         """
         ...
 

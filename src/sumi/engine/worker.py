@@ -10,8 +10,9 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,16 +22,20 @@ from sumi.engine.job import Failure, Job
 from sumi.engine.jobs import Jobs
 from sumi.engine.making import Made, Maker, Moment, Note, Refused, Spoiled
 from sumi.engine.results import Results
+from sumi.engine.shelf import Kept
+from sumi.engine.uploads import located
 from sumi.errors import EngineError, OutputError
 
-QUEUE, PICTURES = "jobs.sqlite3", "pictures"
-"""What an engine's folder holds."""
+QUEUE = "jobs.sqlite3"
+"""In an engine's folder, which is a worker's current one."""
 BUSY, IDLE, STIRRED, PREVIEW = b"b", b"i", b"s", b"p"
 """What a worker tells its engine: that it has jobs, that it has none, that something was written; and a job's id with a small PNG."""
 LOOK, STOP = b"l", b"q"
 """What an engine tells a worker: that there is a job, and that it should end."""
 OF_ITSELF = 75
 """The exit status of a worker that cannot go on for a reason that no job is to blame for."""
+NICE = 5
+"""How far behind the rest of the machine's programs a worker stands: whoever answers people goes first."""
 REST = 2.0
 """Seconds after which an idle worker looks into the queue though nobody told it to: another process may have written there."""
 
@@ -63,6 +68,10 @@ class Settings:
 
 class Stopped(Exception):
     """The engine wants the worker to end."""
+
+
+class Unwanted(Exception):
+    """The job is not this worker's any more."""
 
 
 class Line:
@@ -160,43 +169,60 @@ class Worker:
 
     def _attempt(self, jobs: Sequence[Job], precision: str | None, left: dict[int, Job], spoiled: list[Job]) -> None:
         """Computes jobs together; takes out of `left` which have come to an end, or go on in `spoiled`. Stopped if the engine says so."""
-        for event in self.maker.make(jobs, precision, left.__contains__):
-            match event:
-                case Moment(places, step, steps, previews):
-                    own = self.jobs.progress(self.id, [left[place].id for place in places if place in left], step, steps)
-                    for place in places:
-                        if place in left and left[place].id not in own:
-                            del left[place]
-                    for place, preview in previews.items():
-                        if place in left:
-                            self.line.tell(PREVIEW, left[place].id.encode(), preview)
-                case Note(place, text):
-                    self.jobs.note(self.id, jobs[place].id, text)
-                case Made(place, pictures) if place in left:
-                    self._keep(left[place], pictures)
-                    del left[place]
-                case Spoiled(place) if place in left:
-                    spoiled.append(left.pop(place))
-                case Refused(place, why) if place in left:
-                    self.jobs.fail(self.id, left.pop(place).id, why)
-            self.line.tell(STIRRED)
-            if self.line.stopping.is_set():
-                raise Stopped
-            if not left:
-                return
+        asked = [replace(job, request=located(job.request)) for job in jobs]
+        with closing(self.maker.make(asked, precision, left.__contains__)) as happenings:
+            for event in happenings:
+                match event:
+                    case Moment(places, step, steps, previews):
+                        own = self.jobs.progress(self.id, [left[place].id for place in places if place in left], step, steps)
+                        for place in places:
+                            if place in left and left[place].id not in own:
+                                del left[place]
+                        for place, preview in previews.items():
+                            if place in left:
+                                self.line.tell(PREVIEW, left[place].id.encode(), preview)
+                    case Note(place, text):
+                        self.jobs.note(self.id, jobs[place].id, text)
+                    case Made(place) if place in left:
+                        self._keep(left[place], event)
+                        del left[place]
+                    case Spoiled(place) if place in left:
+                        spoiled.append(left.pop(place))
+                    case Refused(place, why) if place in left:
+                        self.jobs.fail(self.id, left.pop(place).id, why)
+                self._stirred()
+                if not left:
+                    return
 
-    def _keep(self, job: Job, pictures: Sequence[Callable[[Path], object]]) -> None:
-        """The pictures onto the disk, then the job is done; neither, if it is not this worker's any more."""
-        names: list[str] = []
+    def _keep(self, job: Job, made: Made) -> None:
+        """What was made onto the disk, then the job is done; neither, if it is not this worker's any more."""
+        kept: list[Kept] = []
+        finished = False
+
+        def still(step: int, steps: int) -> None:
+            if not self.jobs.progress(self.id, [job.id], step, steps):
+                raise Unwanted
+            self._stirred()
+
         try:
-            for save in pictures:
-                names.append(self.results.keep(save))
+            for drawn in made.pictures:
+                kept.append(self.results.keep(drawn))
+            if (story := made.story) is not None:
+                self.results.tell(kept[0], lambda path: story(path, still))
+            finished = self.jobs.finish(self.id, job.id, kept)
         except OutputError as error:
-            self.results.remove(names)
             self.jobs.fail(self.id, job.id, Failure.of(error))
-            return
-        if not self.jobs.finish(self.id, job.id, names):
-            self.results.remove(names)
+        except Unwanted:
+            pass
+        finally:
+            if not finished:
+                self.results.remove(each.id for each in kept)
+
+    def _stirred(self) -> None:
+        """A sign of life. Stopped if the engine wants the worker to end."""
+        self.line.tell(STIRRED)
+        if self.line.stopping.is_set():
+            raise Stopped
 
 
 def main() -> int:
@@ -206,9 +232,10 @@ def main() -> int:
         signal.signal(number, signal.SIG_IGN)
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(process)d %(message)s")
     line = Line(Connection(told.fd))
+    os.nice(NICE)
+    os.chdir(told.folder)  # what is made of an upload tells its path from here, and not where the folder lies
     try:
-        jobs = Jobs(Path(told.folder) / QUEUE)
-        Worker(told.id, jobs, Results(Path(told.folder) / PICTURES), _maker(told), line, told.most).serve()
+        Worker(told.id, Jobs(Path(QUEUE)), Results(Path()), _maker(told), line, told.most).serve()
     except EngineError as error:
         log.error("%s", error)
         return OF_ITSELF

@@ -5,20 +5,20 @@ Legend: B batch, L tokens, D width of a token's vector, P width of the pooled ve
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Literal, TypeAlias
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sumi.config import BertConfig, TextConfig
+from sumi.config import BertConfig
 from sumi.diffusion.conditioning import Conditioning
 from sumi.errors import PromptError, RequestError
 from sumi.nets.bert import BertEncoder
 from sumi.nets.clip import TextEncoder
 from sumi.text.chunks import AnyTokenizer, Chunk, chunks
 from sumi.text.prompt import Passage, plain
+from sumi.text.words import Word, spells_any_word, words
 
 Emphasis: TypeAlias = Literal["mean", "plain", "off"]
 
@@ -35,20 +35,6 @@ class Notice:
 
     def __str__(self) -> str:
         return f"{self.word!r} is not in this model's vocabulary" + (f"; nearest: {self.nearest}" if self.nearest else "")
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word or sign as it was used; one that the end of a chunk cuts is two.
-
-    chunk: which of the pieces, from 0, that the text encoder reads at once; tokens: ids; known: is in the model's vocabulary.
-    """
-
-    text: str
-    weight: float
-    chunk: int
-    tokens: tuple[int, ...]
-    known: bool = True
 
 
 class Prompt:
@@ -126,17 +112,7 @@ class Prompt:
 
     def words(self, text: str | Passage) -> tuple[Word, ...]:
         """Every word and sign of the text, as it is used, in order."""
-        tokens = [(number, token) for number, chunk in enumerate(self.chunks(text)) for token in chunk.tokens]
-        whole: dict[int, str] = {}
-        for _, token in tokens:
-            whole[token.word] = whole.get(token.word, "") + token.text
-        found = []
-        for (chunk, word), group in groupby(tokens, key=lambda item: (item[0], item[1].word)):
-            run = [token for _, token in group]
-            written = "".join(token.text for token in run).strip()
-            known = self._spells_any_word or not self.tokenizer.unknown_words(whole[word])
-            found.append(Word(written, run[0].weight, chunk, tuple(token.id for token in run), known))
-        return tuple(found)
+        return words(self.tokenizer, self.encoder.config, self.chunks(text))
 
     def places(self, words: Sequence[Word]) -> list[range]:
         """Which of the context's tokens each of all the words of a text is, in their order."""
@@ -149,15 +125,10 @@ class Prompt:
 
     def notices(self, text: str | Passage) -> list[Notice]:
         """What of the text is lost on the model: words that it does not know, in order and once each."""
-        if self._spells_any_word:
+        if spells_any_word(self.encoder.config):
             return []
         unknown = (self.tokenizer.unknown_words(segment.text) for segment in _passage(text).segments)
         return list(dict.fromkeys(Notice(word, nearest) for words in unknown for word, nearest in words))
-
-    @property
-    def _spells_any_word(self) -> bool:
-        """Words are unknown only to a vocabulary of words; CLIP's has pieces for any."""
-        return self.encoder.config.vocab_size >= TextConfig.vocab_size
 
     def _layer(self, skip: int) -> int | None:
         """The layer whose output to take; None: the configured one."""

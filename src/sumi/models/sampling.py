@@ -21,10 +21,11 @@ from sumi.diffusion.samplers.step import NoiseAt, Step, start
 from sumi.diffusion.samplers.table import SAMPLERS
 from sumi.errors import PromptError
 from sumi.models.latent_diffusion import LatentDiffusion
-from sumi.models.prompt import Emphasis, Notice, Word
+from sumi.models.prompt import Emphasis, Notice
 from sumi.models.watching import Watch
 from sumi.models.weakened import attending, perturbed, skipped
 from sumi.text.prompt import Passage, Script
+from sumi.text.words import Word
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def given(model: LatentDiffusion, request: Request, told_otherwise: Inputs | Non
         low_res=inputs.picture(files["low_res"], _taken(request, "low_res", size)) if "low_res" in files else None,
         depth=inputs.depth(files["depth"], size) if "depth" in files else None,
         map=inputs.class_map(files["map"], size, spec.map.classes) if "map" in files and spec.map is not None else None,
-        labels=None if request.label is None else torch.tensor([_label(request.label, spec)]),
+        labels=None if request.label is None else torch.tensor([class_number(request.label, spec)]),
         embedding=_embedding(model, files["like"]) if "like" in files else None,
         level=request.level,
     )
@@ -215,8 +215,8 @@ def _started(request: Request, files: Mapping[str, Opened], size: tuple[int, int
     return F.pad(image, sides, mode="replicate"), mask
 
 
-def _label(label: str, spec: ModelSpec) -> int:
-    """The number of a class. RequestError if there is none of that name or number."""
+def class_number(label: str, spec: ModelSpec) -> int:
+    """The number of a class, by its name or number. RequestError if there is none of that name or number."""
     assert spec.label is not None
     names = [name.casefold() for name in spec.classes]
     if label.strip().casefold() in names:

@@ -46,7 +46,7 @@ DEPENDS = {
 
 def serves(spec: ModelSpec, request: Request, *, told: bool = False) -> None:
     """RequestError unless a model of the spec can serve the request. `told`: what it needs beside words, it is told otherwise."""
-    for need, field in () if told else _needs(spec):
+    for need, field in () if told else needs(spec):
         if field is None:
             raise RequestError(f"{spec.name} needs {need}, which a request cannot give: use another model")
         if getattr(request, field) is None and not (field == "mask" and request.outpaint):
@@ -109,8 +109,8 @@ def _pictures(spec: ModelSpec, request: Request) -> None:
         raise RequestError("standard input holds one picture: name a file for the others")
 
 
-def _needs(spec: ModelSpec) -> Iterator[tuple[str, str | None]]:
-    """What a model is told that is not words, nor follows from the size of the picture, and the field that gives it."""
+def needs(spec: ModelSpec) -> Iterator[tuple[str, str | None]]:
+    """What a model is told that is not words, nor follows from the size of the picture, and the field that gives it; None: none does."""
     if not spec.optional:
         yield from (NEEDS[name] for name in spec.concat)
         if spec.label is not None:

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from sumi.config import VisionConfig
 from sumi.errors import CheckpointError
-from sumi.store.configs import Fixed, Json, check, sound, written
+from sumi.store.configs import Fixed, Json, check, written
 from sumi.store.images import opaque
 from sumi.store.layout import IMAGE_ENCODER, PROCESSOR
+from sumi.store.sound import sound
 from sumi.store.tables import read_json, understood, write_json
 
 if TYPE_CHECKING:

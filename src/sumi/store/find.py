@@ -61,18 +61,20 @@ def find(name: str | Path, *, revision: str | None = None, variant: str | None =
 
 
 def roots() -> list[Path]:
-    """The user's model folders: those of $SUMI_MODELS, apart by the system's separator, then sumi's own.
-
-    Of a program that keeps its models in a folder `models` (A1111, Forge, ComfyUI, InvokeAI), that folder.
-    """
+    """The user's model folders: those of $SUMI_MODELS, apart by the system's separator, then sumi's own."""
     given = [_expanded(part) for part in os.environ.get("SUMI_MODELS", "").split(os.pathsep) if part]
-    return [*(root / "models" if (root / "models").is_dir() else root for root in given), home() / "models"]
+    return [*map(models_of, given), home() / "models"]
+
+
+def models_of(folder: Path) -> Path:
+    """The folder `models` of a program that keeps its models there (A1111, Forge, ComfyUI, InvokeAI); of others, the folder itself."""
+    return folder / "models" if (folder / "models").is_dir() else folder
 
 
 def models() -> Iterator[tuple[Path, str]]:
     """Every file and folder in the user's model folders that may be a model, with its path in there."""
     for root in roots():
-        for path in _below(root):
+        for path in below(root):
             yield path, path.relative_to(root).as_posix()
 
 
@@ -127,7 +129,7 @@ def _elsewhere(name: str, revision: str, variant: str | None) -> Path:
     raise CheckpointError(f"{_shown(name)} is no path, no model in {places}, and no id of a repository{hint}: check its spelling")
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def below(folder: Path) -> Iterator[Path]:
     """Files and folders in a folder, and in those in it, that may be models; a loop of links is walked once."""
     seen: set[str] = set()
     for at, folders, files in os.walk(folder, followlinks=True):

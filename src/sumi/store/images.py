@@ -1,7 +1,11 @@
 """Tensors and pictures, and the text that a PNG carries. The only module that uses Pillow.
 
+PyTorch is imported where tensors are: what only opens pictures starts without it.
+
 Legend: B batch, H W image height and width, in pixels.
 """
+
+from __future__ import annotations
 
 import hashlib
 import warnings
@@ -9,17 +13,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Literal, TypeAlias
+from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
-import torch
-from jaxtyping import Float
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, PngImagePlugin
-from torch import Tensor
 
 from sumi.errors import ImageError, OutputError
-from sumi.store.checkpoint import atomic
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
 
 Filter: TypeAlias = Literal["box", "bilinear", "bicubic", "lanczos"]
 
@@ -50,6 +54,8 @@ SIGNATURES = (
 
 def to_pil(image: Float[Tensor, "B 3 H W"]) -> list[Image.Image]:
     """Pictures of numbers in [-1, 1], rounded to 8 bits; beyond the ends they are clipped. ImageError if one is not finite."""
+    import torch
+
     if not torch.isfinite(image).all():
         raise ImageError("the picture holds numbers that are not finite: run again with precision float32")
     pixels = ((image.detach().float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
@@ -77,6 +83,8 @@ def webp_bytes(pixels: np.ndarray, quality: int) -> bytes:
 
 def from_pil(images: Sequence[Image.Image]) -> Float[Tensor, "B 3 H W"]:
     """Numbers in [-1, 1] of pictures of one size; transparency shows white."""
+    import torch
+
     arrays = [np.asarray(opaque(image)) for image in images]
     pixels = torch.from_numpy(np.stack(arrays)).movedim(-1, 1)
     return pixels.float() / 127.5 - 1
@@ -124,6 +132,32 @@ def decoded(data: bytes, name: str) -> Image.Image:
         return upright
 
 
+def plain_png(data: bytes, name: str) -> tuple[bytes, tuple[int, int]]:
+    """The pixels of a PNG, JPEG or WebP file and nothing else of it, as a PNG; and its height and width. ImageError as `decoded`.
+
+    What numbers mean is kept: grey stays grey, of as many bits, and a palette the palette that it is. What a JPEG holds becomes RGB.
+    """
+    image = decoded(data, name)
+    if image.format == "JPEG" or image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"):
+        image = with_alpha(image) if image.has_transparency_data else opaque(image)
+    key = image.info.get("transparency")
+    image.info = {} if key is None else {"transparency": key}
+    file = BytesIO()
+    # Of a palette with fewer colours, Pillow would keep fewer bits than numbers beyond them need.
+    image.save(file, "PNG", compress_level=3, bits=8)
+    return file.getvalue(), (image.height, image.width)
+
+
+def thumbnail(image: Image.Image, most: int) -> bytes:
+    """A WebP file of a picture, neither side of which is longer than so many pixels; one that is small already is kept without loss."""
+    small, file = opaque(image), BytesIO()
+    large = max(small.size) > most
+    if large:
+        small.thumbnail((most, most), Image.Resampling.LANCZOS)
+    small.save(file, "WEBP", lossless=not large, quality=85, method=2)
+    return file.getvalue()
+
+
 def shown(name: object) -> str:
     """A name as it fits into a message of one line."""
     text = str(name)
@@ -164,6 +198,8 @@ def save_png(image: Image.Image, path: Path, text: Mapping[str, str]) -> None:
 
     Text is kept exactly: as tEXt where Latin-1 can spell it, else as iTXt.
     """
+    from sumi.store.checkpoint import atomic
+
     chunks = PngImagePlugin.PngInfo()
     for keyword, value in text.items():
         try:

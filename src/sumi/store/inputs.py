@@ -5,16 +5,12 @@ All of them are scaled to fill that size and cropped in the middle alike, so tha
 Legend: H W height and width of what is drawn, h w of a file, in pixels.
 """
 
-import base64
-import binascii
 import hashlib
-import re
 import sys
 from dataclasses import dataclass
 from math import ceil, floor, isqrt, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote_to_bytes
 
 import numpy as np
 import torch
@@ -23,8 +19,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sumi.errors import ImageError
+from sumi.store.data_urls import data_url
 from sumi.store.images import (
-    MAX_BYTES,
     decoded,
     file_bytes,
     fitted,
@@ -71,7 +67,7 @@ def opened(source: str) -> Opened:
     if source == STANDARD_INPUT:
         data, name = _standard_input(), "standard input"
     elif source[:5].lower() == "data:":
-        data, name = _data_url(source), "the data URL"
+        data, name = data_url(source), "the data URL"
     else:
         data, name = file_bytes(Path(source)), shown(source)
     return Opened(decoded(data, name), hashlib.sha256(data).hexdigest(), name)
@@ -277,25 +273,6 @@ def _standard_input() -> bytes:
         raise ImageError("standard input cannot be read: send a picture into it, or give a path") from error
     if not data:
         raise ImageError("standard input is empty: send a picture into it; it can be read once, so for one field")
-    return data
-
-
-def _data_url(url: str) -> bytes:
-    """What a data: URL holds. Base64 as browsers take it: blanks are skipped, and the padding may be missing."""
-    header, comma, body = url.partition(",")
-    if header == url == "data:":
-        raise ImageError("a picture's file does not keep a data URL as long as that which it was made from: give it again, or a path")
-    if not comma:
-        raise ImageError("the data URL has no comma: write it as in data:image/png;base64,iVBORw0KGgo...")
-    data = unquote_to_bytes(body)
-    if header.lower().rstrip().endswith(";base64"):
-        letters = re.sub(rb"\s", b"", data).rstrip(b"=")
-        try:
-            data = base64.b64decode(letters + b"=" * (-len(letters) % 4), validate=True)
-        except binascii.Error as error:
-            raise ImageError("the data URL is not base64, as it says: encode the file again, or give its path") from error
-    if len(data) > MAX_BYTES:
-        raise ImageError(f"the data URL is longer than {MAX_BYTES >> 20} MiB: make the picture smaller")
     return data
 
 

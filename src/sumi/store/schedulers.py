@@ -9,7 +9,8 @@ from sumi.config import ScheduleConfig
 from sumi.diffusion.names import DIFFUSERS, DiffusersRow, Named
 from sumi.diffusion.samplers.table import SAMPLERS
 from sumi.errors import CheckpointError
-from sumi.store.configs import Fixed, Json, check, choice, sound, written
+from sumi.store.configs import Fixed, Json, check, choice, written
+from sumi.store.sound import sound
 
 SCHEDULE: Fixed = {"trained_betas": (None,), "thresholding": (False,)}
 OTHER: Fixed = {"sigma_data": (None,), "timestep_type": ("discrete",)}

@@ -76,7 +76,6 @@ def read_single(
     """
     forms, says = describe(path)
     found = identify(path, forms, says, prediction=prediction, specs=specs)
-    described = _own(says, path)
     tensors = _load(path)
     spec, used = _scaled(found.spec, tensors), set[str]()
     states: dict[str, dict[str, Tensor]] = {}
@@ -107,7 +106,7 @@ def read_single(
     model = Model(
         spec,
         states,
-        described.tokenizers if described is not None and described.tokenizers else _tokenizers(spec, path, download),
+        tokenizers(spec, path, says, download=download),
         trained,
         leftover,
         found.known_by,
@@ -258,7 +257,11 @@ def _words(table: Mapping[str, Any]) -> Tokenizer:
     return Tokenizer(vocabulary(merges), merges, int(table["length"]), int(table["pad_id"]))
 
 
-def _tokenizers(spec: ModelSpec, path: Path, download: bool) -> tuple[Words, ...]:
+def tokenizers(spec: ModelSpec, path: Path, says: Mapping[str, object], *, download: bool = False) -> tuple[Words, ...]:
+    """Those of a described file: its own, else by the vocabularies on this machine. CheckpointError as `read_single`."""
+    own = _own(says, path)
+    if own is not None and own.tokenizers:
+        return own.tokenizers
     found: list[Words] = []
     for text in (spec.text, spec.text_2):
         match text:

@@ -122,16 +122,23 @@ class Tokenizer:
         Meant for a `word_vocabulary`; with CLIP's, rare words are several tokens and known all the same. Punctuation and
         contractions are left alone.
         """
+        unknown = self._spelt_words(text)
+        whole = [left + right.removesuffix(END) for left, right in self.merges if right.endswith(END)]
+        known = [word for word in whole if word.isascii() and word.isalpha()]
+        return [(word, next(iter(difflib.get_close_matches(word, known, n=1)), "")) for word in unknown]
+
+    def knows(self, text: str) -> bool:
+        """Whether no word of it is one of `unknown_words`."""
+        return not self._spelt_words(text)
+
+    def _spelt_words(self, text: str) -> list[str]:
         encoding = self.encoding(text)
-        pieces = []
+        words = []
         for _, group in groupby(zip(encoding.word_ids, encoding.offsets, strict=True), key=lambda item: item[0]):
             spans = [span for _, span in group]
             if len(spans) > 1:
-                pieces.append(text[spans[0][0] : spans[-1][1]].lower())
-        whole = [left + right.removesuffix(END) for left, right in self.merges if right.endswith(END)]
-        known = [word for word in whole if word.isascii() and word.isalpha()]
-        unknown = [piece for piece in dict.fromkeys(pieces) if not _is_punctuation(piece)]
-        return [(word, next(iter(difflib.get_close_matches(word, known, n=1)), "")) for word in unknown]
+                words.append(text[spans[0][0] : spans[-1][1]].lower())
+        return [word for word in dict.fromkeys(words) if not _is_punctuation(word)]
 
     def save(self, path: Path) -> None:
         """Writes the files of a Hugging Face tokenizer folder, which transformers' CLIPTokenizer opens; OutputError if it cannot."""

@@ -1,11 +1,12 @@
 """Passages to what a text encoder reads at once: tokens with weights, cut where the encoder's length ends."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import TypeAlias
 
 from sumi.text.bpe import END, Tokenizer
+from sumi.text.placed import places
 from sumi.text.prompt import Passage
 from sumi.text.wordpiece import WordPiece
 
@@ -17,12 +18,13 @@ BACKTRACK, OF_ROOM = 20, 75
 
 @dataclass(frozen=True)
 class Token:
-    """An id, the stretch of the text that it stands for, and the number of its word in the passage."""
+    """An id, the stretch of the text that it stands for, the number of its word in the passage, and where in the prompt its signs are."""
 
     id: int
     weight: float
     text: str
     word: int
+    places: Sequence[int] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,8 @@ def _spelt(tokenizer: AnyTokenizer, text: str, weight: float, first_word: int) -
     """The tokens of a text. Their stretches are the whole of it, so that no sign that is read, if only as an accent, belongs to none."""
     encoding = tokenizer.encoding(text)
     starts = [0, *accumulate((start for start, _ in encoding.offsets[1:]), max), len(text)]
-    word, previous = first_word - 1, None
+    word, previous, where = first_word - 1, None, places(text)
     for id, number, (start, end) in zip(encoding.ids, encoding.word_ids, pairwise(starts), strict=False):
         word += number is None or number != previous
         previous = number
-        yield Token(id, weight, text[start:end], word)
+        yield Token(id, weight, text[start:end], word, where[start:end])

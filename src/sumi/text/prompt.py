@@ -35,6 +35,7 @@ from typing import NoReturn, TypeAlias
 
 from sumi.errors import PromptError
 from sumi.text.bpe import checked
+from sumi.text.placed import cut, joined, matched
 
 STRONGER, WEAKER = 1.1, 1 / 1.1
 """What ( ) and [ ] multiply a weight by."""
@@ -203,7 +204,7 @@ class _Reader:
             return Break()
         if lexeme["word"] == "AND" and depth:
             self.refuse(at, "AND stands in brackets, which it would cut: close them before it, or write \\AND for the word itself")
-        return lexeme["escaped"] or lexeme[0]
+        return matched(lexeme, "escaped" if lexeme["escaped"] else 0)
 
     def round_bracket(self, opened: int, depth: int) -> Node:
         nodes, end = self.nodes(_ROUND_END, depth)
@@ -217,16 +218,15 @@ class _Reader:
 
     def square_bracket(self, opened: int, depth: int) -> Node:
         fields: list[list[Node]] = []
-        signs = ""
+        signs: list[str] = []
         while True:
             nodes, end = self.nodes(_SQUARE_END, depth)
             if end is None:
                 self.unclosed(opened)
             fields.append(nodes)
-            sign = end["sign"] or end["colon"] or ""
-            if sign in ("", "]"):
+            if not end["colon"] and end["sign"] != "|":
                 break
-            signs += sign
+            signs.append(matched(end))
         when = self.number(end)
         if when is not None and "|" in signs:
             self.refuse(opened, "this bracket both alternates and is edited: put one of them in brackets of its own, or write \\| or \\:")
@@ -235,13 +235,13 @@ class _Reader:
             before, after = ([], *fields)[-2:]
             return Edit(_tidy(before), _tidy(after), when if fraction else float(int(when)), fraction)
         if when is not None:
-            signs, fields = signs + ":", [*fields, [end["number"]]]
+            signs, fields = [*signs, cut(self.text, end.start(), end.start() + 1)], [*fields, [matched(end, "number")]]
         options: list[list[Node]] = [[*fields[0]]]
         for sign, field in zip(signs, fields[1:], strict=True):
             if sign == "|":
                 options.append([*field])
             else:
-                options[-1] += [":", *field]
+                options[-1] += [sign, *field]
         if len(options) > 1:
             return Alternation(tuple(map(_tidy, options)))
         return self.emphasis(opened, _tidy(options[0]), WEAKER)
@@ -270,20 +270,21 @@ class _Reader:
         self.refuse(opened, f"this {sign} is never closed: write {close} where it should end, or \\{sign} for the sign itself")
 
     def refuse(self, at: int, why: str) -> NoReturn:
-        raise PromptError(f"{self.name}, character {at + 1}: {why}")
+        raise PromptError(f"{self.name}, character {at + 1}: {why}", at)
 
 
 def _tidy(nodes: Iterable[Node], strip: bool = False) -> Nodes:
     """Texts joined, none of them empty, without the white space around breaks and, if `strip`, at both ends."""
     found: list[Node] = []
     for are_texts, run in groupby(nodes, key=lambda node: isinstance(node, str)):
-        joined = list(run)
-        found += ["".join(map(str, joined))] if are_texts else joined
+        alike = list(run)
+        found += [joined([text for text in alike if isinstance(text, str)])] if are_texts else alike
     edge: Node = Break() if strip else ""
     for i, (before, node, after) in enumerate(zip([edge, *found], found.copy(), [*found[1:], edge], strict=False)):
         if isinstance(node, str):
-            node = node.lstrip() if isinstance(before, Break) else node
-            found[i] = node.rstrip() if isinstance(after, Break) else node
+            start = len(node) - len(node.lstrip()) if isinstance(before, Break) else 0
+            end = len(node.rstrip()) if isinstance(after, Break) else len(node)
+            found[i] = cut(node, start, end)
     return tuple(node for node in found if node != "")
 
 
@@ -331,14 +332,12 @@ def _flat(nodes: Nodes, step: int, steps: int) -> Iterator[Segment | Break]:
 def _passage(parts: Iterable[Segment | Break]) -> Passage:
     sections: list[list[Segment]] = [[]]
     for part in parts:
-        section = sections[-1]
         if isinstance(part, Break):
             sections.append([])
-        elif section and section[-1].weight == part.weight:
-            section[-1] = Segment(section[-1].text + part.text, part.weight)
         elif part.text:
-            section.append(part)
-    return Passage(tuple(map(tuple, sections)))
+            sections[-1].append(part)
+    alike = [groupby(section, key=lambda segment: segment.weight) for section in sections]
+    return Passage(tuple(tuple(Segment(joined([each.text for each in run]), weight) for weight, run in runs) for runs in alike))
 
 
 def _printed(nodes: Nodes, square: bool = False) -> str:

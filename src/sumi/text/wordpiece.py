@@ -87,6 +87,10 @@ class WordPiece:
         words = (text[start:end] for id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True) if id == unknown)
         return [(word, "") for word in dict.fromkeys(words)]
 
+    def knows(self, text: str) -> bool:
+        """Whether no word of it is one of `unknown_words`."""
+        return self.vocab[UNKNOWN] not in self.encoding(text).ids
+
     def save(self, path: Path) -> None:
         """Writes the files of a Hugging Face tokenizer folder, which transformers' BertTokenizer opens; OutputError if it cannot."""
         special = {"unk_token": UNKNOWN, "sep_token": LAST, "pad_token": PAD, "cls_token": FIRST, "mask_token": MASK}
