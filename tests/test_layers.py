@@ -95,6 +95,9 @@ def test_no_circles() -> None:
         ("PIL", ("sumi.store.films", "sumi.store.images", "sumi.store.sheets", "sumi.train.scenes")),
         ("tokenizers", ("sumi.text",)),
         ("safetensors", ("sumi.store.checkpoint",)),
+        ("fastapi", ("sumi.serve", "sumi.apps.serve")),
+        ("starlette", ("sumi.serve",)),
+        ("uvicorn", ("sumi.serve", "sumi.apps.serve")),
     ],
 )
 def test_a_library_has_its_place(library: str, allowed: tuple[str, ...]) -> None:
@@ -107,12 +110,24 @@ def test_dependencies_are_what_is_imported() -> None:
     project = tomllib.loads((ROOT.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
     def named(requirements: list[str]) -> set[str]:
-        return {{"pillow": "PIL"}.get(name, name) for name in (re.split(r"[^\w-]", each)[0] for each in requirements)}
+        names = (re.split(r"[^\w-]", each)[0].replace("-", "_") for each in requirements)
+        return {{"pillow": "PIL"}.get(name, name) for name in names}
 
-    at_once = set[str]().union(*(others(module, lazy=False, types=False) for module in MODULES)) - sys.stdlib_module_names
+    def at_once(modules: list[str]) -> set[str]:
+        return set[str]().union(*(others(module, lazy=False, types=False) for module in modules)) - sys.stdlib_module_names
+
+    served = [module for module in MODULES if part(module) == "serve"]
     at_all = set[str]().union(*(others(module) for module in MODULES)) - sys.stdlib_module_names
-    core, extra = named(project["dependencies"]), named(project["optional-dependencies"]["explain"])
-    assert at_all == core | extra and at_once <= core
+    core, explain, serve = named(project["dependencies"]), *(named(project["optional-dependencies"][name]) for name in ("explain", "serve"))
+    assert at_all == core | explain | serve
+    assert at_once([module for module in MODULES if module not in served]) <= core and at_once(served) <= core | serve
+
+
+def test_what_is_served_is_asked_for() -> None:
+    """Only `sumi serve` leads there, and only when it is run."""
+    leading = {module for module in MODULES if any(part(each) == "serve" for each in ours(module)) and part(module) != "serve"}
+    assert leading == {"sumi.apps.serve"}
+    assert not any(part(each) == "serve" for each in ours("sumi.apps.serve", lazy=False, types=False))
 
 
 def test_text_needs_no_torch() -> None:
@@ -138,7 +153,8 @@ def mentions(tree: ast.AST, word: str) -> bool:
 
 
 def test_one_place_knows_the_hardware() -> None:
-    assert [module for module in MODULES if mentions(TREES[module], "cuda")] == ["sumi.models.placement"]
+    # A1111's clients read a field of that name.
+    assert [module for module in MODULES if mentions(TREES[module], "cuda")] == ["sumi.models.placement", "sumi.serve.a1111_lists"]
 
 
 def test_training_needs_little() -> None:

@@ -5,6 +5,8 @@ After some time, drawn at random, it is killed, or its worker is and then it; th
 left. Prints what was found, as JSON. Without torch and pytest, so that a cycle is quick.
 """
 
+import base64
+import hashlib
 import itertools
 import json
 import os
@@ -12,10 +14,13 @@ import random
 import select
 import signal
 import sqlite3
+import struct
 import sys
 import threading
 import time
+import zlib
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from engine.stub import MAKER, content, is_whole
@@ -28,24 +33,39 @@ from sumi.request import Request
 PATIENCE = 300.0
 
 
-def request_of(key: str) -> Request:
-    """The same for the same key: of three shapes, of one picture or two."""
+def request_of(key: str) -> tuple[Request, bool]:
+    """The same for the same key: of three shapes, of one picture or two, some with a picture to go by; and whether it is to be seen."""
     drawn = random.Random(key)
-    return Request(prompt="two stars", seed=drawn.randrange(1000), steps=10 * drawn.randint(1, 3), count=drawn.randint(1, 2))
+    see = drawn.random() < 0.2
+    asked = Request(prompt="two stars", seed=drawn.randrange(1000), steps=10 * drawn.randint(1, 3), count=1 if see else drawn.randint(1, 2))
+    return (replace(asked, image=picture(drawn)) if drawn.random() < 0.05 else asked), see
+
+
+def picture(drawn: random.Random) -> str:
+    """A data: URL of a PNG of one colour."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = (b"\0" + drawn.randbytes(3) * 64) * 64
+    head, body = struct.pack(">IIBBBBB", 64, 64, 8, 2, 0, 0, 0), zlib.compress(rows)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
 
 
 def live(folder: Path, maker: str, keys: list[str], told: int, worker_dies_after: float | None) -> None:
     """A cycle, until it is killed: the ids of jobs go to a pipe as soon as they are promised."""
     engine = Engine(folder, maker=maker)
     for key in keys:
-        job = engine.submit(request_of(key), key=key)
+        request, see = request_of(key)
+        job = engine.submit(request, key=key, see=see)
         os.write(told, f"{key} {job.id}\n".encode())
     while not any(event.kind == "running" for event in engine.events(job.id)):
         engine.events(job.id, after=engine.events(job.id)[-1].number, wait=1.0)
     os.write(told, b"at work\n")
     if worker_dies_after is not None:
         time.sleep(worker_dies_after)
-        engine._hands[0].kill()
+        engine.crew.hands[0].kill()
     threading.Event().wait()
 
 
@@ -94,15 +114,24 @@ def counted(folder: Path, promised: dict[str, str], keys: int, stub: bool) -> di
     connection = sqlite3.connect(folder / "jobs.sqlite3")
     jobs = dict(connection.execute("SELECT key, id FROM jobs"))
     done = Counter(id for (id,) in connection.execute("SELECT job FROM events WHERE kind = 'done'"))
-    queue, results = Jobs(folder / "jobs.sqlite3"), Results(folder / "pictures")
+    queue, results = Jobs(folder / "jobs.sqlite3"), Results(folder)
     found = [queue.get(id) for id in jobs.values()]
     damaged = 0
     for job in found:
         for number, id in enumerate(job.pictures):
-            data = results.read(id)
+            data, small = results.pictures.read(id), results.thumbnails.read(id)
             damaged += data != content(job, number) or not is_whole(data) if stub else not data.endswith(b"IEND\xaeB`\x82")
+            damaged += small != data[::-1] if stub else int.from_bytes(small[4:8], "little") != len(small) - 8
+            if job.see:
+                story = results.stories.read(id)
+                damaged += story != data if stub else not story.rstrip().endswith(b"</html>")
     pictures = [id for job in found for id in job.pictures]
-    files = {path.stem for path in results.folder.iterdir()}
+    told = {id for job in found if job.see for id in job.pictures}
+    wanted = {f"pictures/{id}{ending}" for id in pictures for ending in (".png", ".webp")} | {f"stories/{id}.html" for id in told}
+    files = {str(path.relative_to(folder)) for name in ("pictures", "stories") for path in (folder / name).iterdir()}
+    uploads = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (folder / "uploads").iterdir()}
+    damaged += sum(name != f"{digest}.png" for name, digest in uploads.items())
+    missing = {f"{id[7:]}.png" for id in queue.uploads()} - uploads.keys()
     queue.close()
     return {
         "promised": len(promised),
@@ -110,7 +139,9 @@ def counted(folder: Path, promised: dict[str, str], keys: int, stub: bool) -> di
         "doubled": sum(times != 1 for times in done.values()) + len(pictures) - len(set(pictures)) + max(0, len(jobs) - keys),
         "short": sum(len(job.pictures) != job.request.count for job in found),
         "damaged": damaged,
-        "orphans": len(files ^ set(pictures)),
+        "orphans": len(files ^ wanted) + len(missing),
+        "stories": len(told),
+        "uploads": len(uploads),
         "interrupted": connection.execute("SELECT count(*) FROM jobs WHERE stops + tries > 0").fetchone()[0],
         "integrity": connection.execute("PRAGMA integrity_check").fetchone()[0],
     }

@@ -102,9 +102,11 @@ def test_groups(jobs: Jobs) -> None:
     jobs.cancel(ids[0])
     found = jobs.list(group="a b", limit=2)
     assert [job.id for job in found] == [ids[4], ids[3]]
-    assert [job.id for job in jobs.list(group="a b", before=found[-1].number)] == [ids[0]] == [
-        job.id for job in jobs.list(group="a b", state="cancelled")
-    ]
+    assert (
+        [job.id for job in jobs.list(group="a b", before=found[-1].number)]
+        == [ids[0]]
+        == [job.id for job in jobs.list(group="a b", state="cancelled")]
+    )
     assert jobs.list(group="d") == () and len(jobs.list()) == 5
     for group in ("", "x" * 65, "ä", "a\nb", "\ud800"):
         with pytest.raises(RequestError, match="group must be from 1 to 64 printable ASCII characters; got"):
@@ -339,7 +341,9 @@ def test_another_version_is_left_alone(jobs: Jobs, version: int) -> None:
 def test_an_sqlite_that_cannot_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Made without FTS5, it does not know the module."""
     monkeypatch.setattr("sumi.engine.database.SCHEMA", SCHEMA.replace("fts5", "fts0"))
-    with pytest.raises(EngineError, match=r"^SQLite cannot search texts here \(no such module: fts0\): use a Python whose SQLite has FTS5$"):
+    with pytest.raises(
+        EngineError, match=r"^SQLite cannot search texts here \(no such module: fts0\): use a Python whose SQLite has FTS5$"
+    ):
         Jobs(tmp_path / "none.sqlite3")
 
 

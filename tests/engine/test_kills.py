@@ -27,3 +27,4 @@ def test_killed_time_and_again(cycles: int, maker: str, tmp_path: Path, environm
     print(found)
     assert {name: found[name] for name in SOUND} == SOUND
     assert found["promised"] >= cycles // 3, "many cycles live long enough to promise something"
+    assert found["stories"] >= cycles // 10 and (found["uploads"] or cycles < 100)

@@ -67,7 +67,7 @@ def shelved(shelve: Shelve) -> dict[str, str]:
     asked: dict[str, dict[str, object]] = {
         "cat": {"prompt": "Two stars above a cat", "seed": 1234567},
         "tree": {"prompt": "a red tree, (two:1.2) stars", "negative": "blurred, Café", "seed": 2**64 - 1},
-        "words": {"prompt": "星と木 über \"quoted\" it's a_b 3/4", "seed": 99, "model": "my model-v1.5"},
+        "words": {"prompt": '星と木 über "quoted" it\'s a_b 3/4', "seed": 99, "model": "my model-v1.5"},
         "none": {"prompt": "", "seed": 7},
     }
     return {name: shelve(**fields)[0] for name, fields in asked.items()}  # type: ignore[arg-type]
@@ -84,6 +84,7 @@ def shelved(shelve: Shelve) -> dict[str, str]:
         ("sta tw", ["tree", "cat"]),
         ("two stars cat", ["cat"]),
         ("cat tree", []),
+        ("yes", []),
         ("cafe", ["tree"]),
         ("CAFÉ", ["tree"]),
         ("uber", ["words"]),
@@ -108,8 +109,10 @@ def test_found_by_the_beginnings_of_words(gallery: Gallery, shelved: dict[str, s
 
 @pytest.mark.parametrize(
     "search",
-    ['"', '""', "'", "*", "cat*", "^cat", "NOT cat", "cat OR tree", "NEAR(cat tree)", "prompt:cat", "{prompt}: cat", "(", "-cat", "+", "a\0b"]
-    + ["\ud800", "\0", "!!!", "; DROP TABLE words", "%", "_", "\\", "\U0001f600", "\u0301", "a " * 500, "x" * 1000],
+    [
+        *('"', '""', "'", "*", "cat*", "^cat", "NOT cat", "cat OR tree", "NEAR(cat tree)", "prompt:cat", "{prompt}: cat", "(", "-cat", "+"),
+        *("a\0b", "\ud800", "\0", "!!!", "; DROP TABLE words", "%", "_", "\\", "\U0001f600", "\u0301", "a " * 500, "x" * 1000),
+    ],
 )
 def test_whatever_is_typed_is_words(gallery: Gallery, shelved: dict[str, str], search: str) -> None:
     found = gallery.page(search)
@@ -158,7 +161,7 @@ def test_removed_and_restored(jobs: Jobs, gallery: Gallery, shelve: Shelve) -> N
             asked(one)
     assert gallery.restore(one) == gallery.restore(one) == before
     assert gallery.page("cat") == gallery.page() and gallery.page().total == 2
-    assert gallery.page(starred=True).items == (before,) and jobs.list()[0].removed == ()
+    assert gallery.page(starred=True).items == gallery.page("cat", starred=True).items == (before,) and jobs.list()[0].removed == ()
 
 
 def test_purged_for_good(jobs: Jobs, gallery: Gallery, shelve: Shelve) -> None:
@@ -194,8 +197,8 @@ def test_a_hundred_thousand_pictures(jobs: Jobs, gallery: Gallery, shelve: Shelv
             ((f"{number:032x}", job.id, number, number % 2) for number in range(1, many)),
         )
         connection.executemany(
-            "INSERT INTO words (rowid, prompt, negative, model, seed) VALUES (?, ?, '', '', ?)",
-            ((number + 1, prompts[number % 4], str(number * 40_503)) for number in range(1, many)),
+            "INSERT INTO words (rowid, prompt, negative, model, seed, starred) VALUES (?, ?, '', '', ?, ?)",
+            ((number + 1, prompts[number % 4], str(number * 40_503), "yes" * (number % 2)) for number in range(1, many)),
         )
     pages: dict[str, tuple[dict[str, object], int]] = {
         "last": ({"offset": 99_000}, many),

@@ -89,10 +89,10 @@ def routes(studio: Studio) -> Iterator[tuple[str, str]]:
     waiting: list[Any] = list(studio.served.api.routes)
     while waiting:
         route = waiting.pop()
-        for inside in (route, *vars(route).values()):  # a router that is included is a route, which holds it
-            waiting += getattr(inside, "routes", None) or []
         for method in getattr(route, "methods", None) or ():
             yield method, route.path
+        if not hasattr(route, "methods"):  # a router that is included: it holds routes, or what holds them
+            waiting += [each for inside in (route, *vars(route).values()) for each in getattr(inside, "routes", None) or []]
 
 
 def test_no_route_is_open(stub: Studio) -> None:

@@ -185,6 +185,19 @@ def test_strokes_are_undone_and_done_again(called: Called) -> None:
     }
 
 
+def test_a_stroke_goes_on_while_the_work_is_kept(called: Called) -> None:
+    """What is kept is as it was before; what is painted stays."""
+    body = """
+      const f = new all.Field(9, 9);
+      f.rectangle({ x: 0, y: 0 }, { x: 3, y: 3 }, 1);
+      f.commit();
+      f.rectangle({ x: 5, y: 5 }, { x: 8, y: 8 }, 2);
+      const kept = all.Field.kept(structuredClone(f.keep()));
+      return [kept.at(1, 1), kept.at(6, 6), f.at(1, 1), f.at(6, 6), f.commit(), f.past.length, kept.past.length];
+    """
+    assert called("brush", body) == [1, 0, 1, 2, True, 2, 1]
+
+
 @pytest.mark.parametrize("radius", [-6, -1, 0, 1, 4, 60])
 def test_a_mask_is_shown_grown_as_the_server_grows_it(called: Called, radius: int) -> None:
     levels = spots(3, 41, 29)

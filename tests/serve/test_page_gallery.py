@@ -524,6 +524,13 @@ def test_two_pictures_beside_each_other(opens: Opened, opened: Studio, few: list
     parted(0.5)
     slider.fill("25")
     parted(0.25)
+    box = view(tab).locator(".stage").bounding_box()
+    assert box is not None
+    tab.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 99)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 99, steps=4)
+    tab.mouse.up()
+    parted(0.75)
     accessible(tab, "picture-view")
     tab.screenshot(path=artifacts / "compare.png")
     view(tab).get_by_role("button", name="Compare").click()

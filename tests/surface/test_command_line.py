@@ -53,6 +53,10 @@ OPTIONS = {
     """,
     "inspect": "--help --json --prediction --revision -h",
     "samplers": "--help -h",
+    "serve": """
+        --batch --device --folder --help --host --host-name --log-prompts --memory --models --open --port --precision
+        --quiet -h -m -q
+    """,
     "train": "--device --fresh --help --minutes --out -h",
 }
 

@@ -74,7 +74,7 @@ CREATE INDEX shown ON pictures (number) WHERE removed IS NULL;
 CREATE INDEX starred ON pictures (number) WHERE starred AND removed IS NULL;
 CREATE INDEX removed ON pictures (removed) WHERE removed IS NOT NULL;
 CREATE VIRTUAL TABLE words USING fts5 (
-    prompt, negative, model, seed, tokenize = 'unicode61 remove_diacritics 2', prefix = '1 2 3', columnsize = 0
+    prompt, negative, model, seed, starred, tokenize = 'unicode61 remove_diacritics 2', prefix = '1 2 3', columnsize = 0
 );
 CREATE TABLE workers (
     id TEXT PRIMARY KEY

@@ -59,25 +59,28 @@ def portable(request: Request) -> Request:
 ANSWERS: dict[bytes, Callable[[bytes], tuple[Mapping[str, Any], bytes]]] = {PLAIN: plain, TOLD: told}
 
 
+def answer(what: bytes, data: bytes) -> tuple[Mapping[str, Any], bytes]:
+    """What is asked of some bytes, or what is wrong with them."""
+    try:
+        return ANSWERS[what](data)
+    except SumiError as error:
+        return {"error": type(error).__name__, "message": str(error)}, b""
+    except MemoryError:
+        return {"error": "ImageError", "message": "the picture takes too much memory to open: make it smaller"}, b""
+
+
 def main() -> int:
     """Answers what comes over the line whose number is the first argument, until it ends. The exit status."""
     line = Connection(int(sys.argv[1]))
     with suppress(ValueError, OSError):  # where that is counted otherwise (macOS), there is still the deadline
         resource.setrlimit(resource.RLIMIT_AS, (ROOM, ROOM))
-    line.send_bytes(b"")
-    while True:
-        try:
+    with suppress(EOFError, OSError):  # the engine is gone, or does not want this process any more
+        line.send_bytes(b"")
+        while True:
             asked = line.recv_bytes()
-        except EOFError:
-            return 0
-        header: Mapping[str, Any]
-        try:
-            header, data = ANSWERS[asked[:1]](asked[1:])
-        except SumiError as error:
-            header, data = {"error": type(error).__name__, "message": str(error)}, b""
-        except MemoryError:
-            header, data = {"error": "ImageError", "message": "the picture takes too much memory to open: make it smaller"}, b""
-        line.send_bytes(json.dumps(header).encode() + b"\n" + data)
+            header, data = answer(asked[:1], asked[1:])
+            line.send_bytes(json.dumps(header).encode() + b"\n" + data)
+    return 0
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ MOST = 1000
 LONGEST = 1000
 """Characters of what is searched for."""
 LARGEST = 2**63 - 1
+STARRED = ("", "yes")
+"""A word of the index, as looking elsewhere for each picture that is found would take long."""
 FOUND = "SELECT pictures.*, jobs.request, jobs.model FROM pictures JOIN jobs ON jobs.id = pictures.job"
 """A row that `Item.of` reads."""
 
@@ -83,9 +85,8 @@ class Gallery:
             raise RequestError(f"a search must be at most {LONGEST} characters; got {len(search)}")
         found = "FROM pictures WHERE removed IS NULL AND number <= :upto" + (" AND starred" if starred else "")
         if words := _quoted(search):
-            # Else SQLite would look the words up for every picture with a star.
-            marked = " AND +rowid IN (SELECT number FROM pictures WHERE starred AND removed IS NULL)" if starred else ""
-            found = "FROM words WHERE words MATCH :words AND rowid <= :upto" + marked
+            words = f"{{prompt negative model seed}} : ({words})" + (" AND starred : yes" if starred else "")
+            found = "FROM words WHERE words MATCH :words AND rowid <= :upto"
         with self.database.reading() as connection:
             if upto is None:
                 upto = connection.execute("SELECT coalesce(max(number), 0) FROM pictures").fetchone()[0]
@@ -108,8 +109,9 @@ class Gallery:
     def star(self, id: str, on: bool) -> Item:
         """Marks a picture, or takes its mark away. JobError as `item`."""
         with self.database.writing() as connection:
-            _item(connection, id)
-            connection.execute("UPDATE pictures SET starred = ? WHERE id = ?", (on, id))
+            number = _item(connection, id).number
+            connection.execute("UPDATE pictures SET starred = ? WHERE number = ?", (on, number))
+            connection.execute("UPDATE words SET starred = ? WHERE rowid = ?", (STARRED[on], number))
             return _item(connection, id)
 
     def remove(self, id: str) -> None:
@@ -123,10 +125,10 @@ class Gallery:
         """Puts a picture back that was removed; one that was not stays as it is. JobError if there is none any more."""
         rows.check(id, "picture")
         with self.database.writing() as connection:
-            gone = connection.execute("SELECT number, job FROM pictures WHERE id = ? AND removed IS NOT NULL", (id,)).fetchone()
+            gone = connection.execute("SELECT number, job, starred FROM pictures WHERE id = ? AND removed IS NOT NULL", (id,)).fetchone()
             if gone is not None:
                 connection.execute("UPDATE pictures SET removed = NULL WHERE number = ?", (gone["number"],))
-                _index(connection, gone["number"], rows.job(connection, gone["job"]))
+                _index(connection, gone["number"], rows.job(connection, gone["job"]), bool(gone["starred"]))
             return _item(connection, id)
 
     def purge(self, before: float) -> tuple[str, ...]:
@@ -149,13 +151,13 @@ def add(connection: Connection, job: Job, pictures: Sequence[Kept]) -> None:
         row = (kept.id, job.id, place, at, kept.width, kept.height)
         added = connection.execute("INSERT INTO pictures (id, job, place, at, width, height) VALUES (?, ?, ?, ?, ?, ?)", row)
         assert added.lastrowid is not None
-        _index(connection, added.lastrowid, job)
+        _index(connection, added.lastrowid, job, False)
     connection.execute("UPDATE jobs SET made = ? WHERE id = ?", (json.dumps([kept.id for kept in pictures]), job.id))
 
 
-def _index(connection: Connection, number: int, job: Job) -> None:
-    words = (number, job.request.prompt, job.request.negative, job.model or "", str(job.request.seed))
-    connection.execute("INSERT INTO words (rowid, prompt, negative, model, seed) VALUES (?, ?, ?, ?, ?)", words)
+def _index(connection: Connection, number: int, job: Job, starred: bool) -> None:
+    words = (number, job.request.prompt, job.request.negative, job.model or "", str(job.request.seed), STARRED[starred])
+    connection.execute("INSERT INTO words (rowid, prompt, negative, model, seed, starred) VALUES (?, ?, ?, ?, ?, ?)", words)
 
 
 def _item(connection: Connection, id: str) -> Item:

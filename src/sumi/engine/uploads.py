@@ -18,7 +18,7 @@ from typing import Any
 
 from sumi.engine.files import Files
 from sumi.engine.process import launch
-from sumi.engine.reader import FOLDER, PLAIN, TOLD
+from sumi.engine.reader import FILE, FOLDER, PLAIN, TOLD
 from sumi.errors import ImageError, JobError, PromptError, RequestError
 from sumi.request import FILES, Request
 from sumi.store.data_urls import data_url
@@ -48,7 +48,7 @@ class Uploads:
     """Those in an engine's folder. OutputError if it cannot be used."""
 
     def __init__(self, folder: Path) -> None:
-        self.files = Files(folder / FOLDER, ".png", digits=64, what="upload")
+        self.files = Files(folder / FOLDER, ".png", digits=64, what="picture to go by")
         self._reader = Reader()
 
     def start(self) -> None:
@@ -109,6 +109,11 @@ def located(request: Request) -> Request:
     """The request as a worker computes it: pictures by their paths from the engine's folder."""
     paths: dict[str, Any] = {name: f"{FOLDER}/{found[1]}.png" for name in FILES if (found := ID.fullmatch(getattr(request, name) or ""))}
     return replace(request, **paths)
+
+
+def unlocated(text: str) -> str:
+    """What is said of pictures to go by, without those paths: "the mask is of 8 x 8 pixels"."""
+    return re.sub(rf" {FILE.pattern}", "", text)
 
 
 class Reader:

@@ -23,7 +23,7 @@ from sumi.engine.jobs import Jobs
 from sumi.engine.making import Made, Maker, Moment, Note, Refused, Spoiled
 from sumi.engine.results import Results
 from sumi.engine.shelf import Kept
-from sumi.engine.uploads import located
+from sumi.engine.uploads import located, unlocated
 from sumi.errors import EngineError, OutputError
 
 QUEUE = "jobs.sqlite3"
@@ -189,7 +189,7 @@ class Worker:
                     case Spoiled(place) if place in left:
                         spoiled.append(left.pop(place))
                     case Refused(place, why) if place in left:
-                        self.jobs.fail(self.id, left.pop(place).id, why)
+                        self.jobs.fail(self.id, left.pop(place).id, replace(why, message=unlocated(why.message)))
                 self._stirred()
                 if not left:
                     return

@@ -66,6 +66,7 @@ def _api(studio: Studio, metrics: Metrics) -> FastAPI:
         description="Jobs, pictures and what there is; the images API of OpenAI; the web API of A1111.",
         docs_url=None,  # its pages would load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=lifespan,
         responses=WRONG,
         exception_handlers={

@@ -107,21 +107,22 @@ class Studio:
         family: the group that the jobs are of.
         """
         jobs: list[Job] = []
+        before = await self.of(self.engine.jobs.latest)
         try:
             for request in requests:
                 jobs.append(await self.submit(request, model=model, group=family))
-            async for _ in self.watched(asked, [job.id for job in jobs]):
+            async for _ in self.watched(asked, [job.id for job in jobs], before):
                 pass
         except BaseException:
             await self.dropped([job.id for job in jobs])
             raise
         return [self.whole(await self.of(lambda job=job: self.engine.get(job.id))) for job in jobs]  # type: ignore[misc]
 
-    async def watched(self, asked: Asked, ids: Collection[str]) -> AsyncIterator[Event | Glimpse]:
-        """What happens to jobs until all of them have ended. Refusal (499) once who asked has gone away."""
+    async def watched(self, asked: Asked, ids: Collection[str], after: int = 0) -> AsyncIterator[Event | Glimpse]:
+        """What happens to jobs, after the event of that number, until all have ended. Refusal (499) once who asked has gone away."""
         left = set(ids)
         gone = asyncio.create_task(self._gone(asked))
-        told = self.hub.happenings(ids, after=0)
+        told = self.hub.happenings(ids, after)
         coming: asyncio.Future[Event | Glimpse | None] | None = None
         try:
             while left:

@@ -142,9 +142,10 @@ def plain_png(data: bytes, name: str) -> tuple[bytes, tuple[int, int]]:
         image = with_alpha(image) if image.has_transparency_data else opaque(image)
     key = image.info.get("transparency")
     image.info = {} if key is None else {"transparency": key}
+    if image.mode == "P":  # of a shorter palette, Pillow writes fewer bits than numbers beyond it need
+        image.putpalette([*(image.getpalette() or []), *bytes(768)][:768])
     file = BytesIO()
-    # Of a palette with fewer colours, Pillow would keep fewer bits than numbers beyond them need.
-    image.save(file, "PNG", compress_level=3, bits=8)
+    image.save(file, "PNG", compress_level=3)
     return file.getvalue(), (image.height, image.width)
 
 

@@ -234,7 +234,8 @@ addEventListener("keydown", (event) => {
   if (event.altKey || event.ctrlKey || event.metaKey || place === "INPUT" || place === "SELECT") return;
   const to = { ArrowLeft: now - 1, ArrowRight: now + 1, Home: 0, End: last }[event.key];
   if (to !== undefined) go(to);
-  else if (event.key === "Escape" && layers.length) pin(null);
+  else if (event.key === "Escape" && (pinned !== null || parent === window)) { if (layers.length) pin(null); }
+  else if (event.key === "Escape") parent.postMessage("sumi:close", "*");  // whoever shows it in a frame may close it
   else if (event.key === " " && place !== "BUTTON") $("play").click();
   else return;
   event.preventDefault();

@@ -1,6 +1,6 @@
 // What can be done with a picture that is done: acts({picture, request, model}) -> buttons.
 
-import { el, say } from "./dom.js";
+import { button, el, say } from "./dom.js";
 import { jobs } from "./jobs.js";
 import { known } from "./known.js";
 
@@ -25,6 +25,7 @@ export function acts({ picture, request, model }) {
     known.takes("low_res") && ["Enlarge", "make it four times as large", from("enlarge")],
     ["See", "how it came: every step, and where its words looked", () => tell("studio:see", picture)],
   ];
-  return [...deeds.filter(Boolean).map(([text, title, onclick]) => el("button", { type: "button", class: "button", text, title, onclick })),
-    el("a", { class: "button", href: picture.url, download: `sumi-${picture.seed}-${picture.first}.png`, text: "Download", title: "the PNG, which tells how it was made" })];
+  const download = `sumi-${picture.seed}-${picture.first}.png`, title = "the PNG, which tells how it was made";
+  return [...deeds.filter(Boolean).map(([text, said, run]) => button(text, run, { title: said })),
+    el("a", { class: "button", href: picture.url, download, title, text: "Download" })];
 }

@@ -1,9 +1,11 @@
 // The server, as the page speaks to it.
-//   api.get(path), api.post(path, body), api.put(path), api.del(path) -> what the reply says; api.upload(blob), api.read(blob): the bytes of a picture
+//   api.get(path), api.post(path, body), api.put(path), api.del(path) -> what the reply says
+//   api.upload(blob), api.read(blob): the bytes of a picture
 //   All throw ApiError {message, code, param, status}; status 0: sumi cannot be reached.
-//   Seeds have up to 64 bits, more than a number here holds: whole numbers beyond that are read as text, and text of a seed is sent as a number.
-//   listen(path, {event(kind, data, id), up(), down(error)}) -> stop(): server-sent events, taken up again after the last one seen. up: at each
-//     connection; down: when there is none any more. A stream that ends is asked for again: call stop() once nothing more is awaited.
+//   Seeds have up to 64 bits, more than a number here holds: whole numbers beyond that are read as text, and a seed that is text is sent as
+//   a number.
+//   listen(path, {event(kind, data, id), up(), down(error)}) -> stop(): server-sent events, taken up again after the last one seen. up: at
+//     each connection; down: when there is none any more. A stream that ends is asked for again: call stop() once nothing more is awaited.
 
 export class ApiError extends Error {
   constructor(message, { code = null, param = null, status = 0 } = {}) {
@@ -25,7 +27,7 @@ export function writeJson(value) {
     seeds.push(BigInt(part).toString());
     return mark + (seeds.length - 1);
   });
-  return seeds.length ? text.replace(SEED_AS_TEXT, (part) => part.startsWith(`"${mark}`) ? seeds[part.slice(mark.length + 1, -1)] : part) : text;
+  return text.replace(SEED_AS_TEXT, (part) => part.startsWith(`"${mark}`) ? seeds[part.slice(mark.length + 1, -1)] : part);
 }
 
 const unreachable = () => new ApiError("sumi cannot be reached: is it still running?", { code: "unreachable" });
@@ -55,7 +57,8 @@ const bytes = (blob) => ({ body: blob, headers: { "Content-Type": blob.type || "
 
 export const api = {
   get: (path) => ask("GET", path),
-  post: (path, body = {}, headers = {}) => ask("POST", path, { body: writeJson(body), headers: { "Content-Type": "application/json", ...headers } }),
+  post: (path, body = {}, headers = {}) =>
+    ask("POST", path, { body: writeJson(body), headers: { "Content-Type": "application/json", ...headers } }),
   put: (path) => ask("PUT", path),
   del: (path) => ask("DELETE", path),
   upload: (blob) => ask("POST", "/v1/uploads", bytes(blob)),
@@ -86,8 +89,8 @@ async function* messages(body, heard) {
   }
 }
 
-// EventSource gives up for good at the first reply that is not 200, and knows no silence: so it is done by hand. A tab that nobody sees lets
-// go of its connection after a while, since a browser holds but six of them to one server.
+// EventSource gives up for good at the first reply that is not 200, and knows no silence: so it is done by hand. A tab that nobody sees
+// lets go of its connection after a while, since a browser holds but six of them to one server.
 export function listen(path, { event, up, down }) {
   let last = null, stopped = false, connected = null, why = null, controller = null, alarm, wake = () => {};
   const drop = () => controller?.abort();

@@ -210,11 +210,10 @@ export class Field {
     return other;
   }
 
-  /** What is kept over a reload; `Field.kept` makes it a field again. */
+  /** What is kept over a reload, without a stroke that is not ended; `Field.kept` makes it a field again. */
   keep() {
-    this.revert();
     const { width, height, ground, past, future } = this;
-    return { width, height, ground, past, future, runs: packed(this.bytes, width, this.whole) };
+    return { width, height, ground, past, future, runs: packed(this.#before ?? this.bytes, width, this.whole) };
   }
 
   static kept({ width, height, ground, past, future, runs }) {

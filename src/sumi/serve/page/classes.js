@@ -1,6 +1,7 @@
 // The classes of a map: their colours, and <class-palette>, from which one is chosen.
 //   colours(count) -> Uint32Array [256] of RGBA for a canvas; css(number) -> the same for CSS
-//   .lay(names): what there is; .recent: an element with those used last; .value reads and sets; event "choose" (detail: the number). Keys 1 to 9 stand for those used last.
+//   .lay(names): what there is; .recent: an element with those used last, for which keys 1 to 9 stand; .value reads and sets;
+//     event "choose" (detail: the number)
 
 import { el } from "./dom.js";
 import { key } from "./keys.js";
@@ -61,7 +62,8 @@ export class ClassPalette extends HTMLElement {
     });
     const when = () => this.checkVisibility() && !document.querySelector("dialog[open]");
     for (let at = 0; at < RECENT; at++) {
-      key(String(at + 1), at ? null : "painting a map: 1 to 9, the classes used last", () => at < this.#recent.length ? this.#choose(this.#recent[at]) : false, { when });
+      const run = () => at < this.#recent.length ? this.#choose(this.#recent[at]) : false;
+      key(String(at + 1), at ? null : "painting a map: 1 to 9, the classes used last", run, { when });
     }
   }
 
@@ -71,7 +73,8 @@ export class ClassPalette extends HTMLElement {
     if (String(names) === String(this.#names)) return;
     this.#names = [...names];
     this.labels = [ANY, ...names.keys()].map((number) => el("label", { dataset: { name: this.name(number).toLowerCase() } },
-      el("input", { type: "radio", name: "map-class", value: number, onchange: () => this.#choose(number) }), this.#swatch(number), el("span", { text: this.name(number) })));
+      el("input", { type: "radio", name: "map-class", value: number, onchange: () => this.#choose(number) }),
+      this.#swatch(number), el("span", { text: this.name(number) })));
     this.list.replaceChildren(...this.labels);
     this.used = this.#used.filter((number) => number === ANY || number < names.length);
   }

@@ -22,14 +22,14 @@ export class BeforeAfter extends HTMLElement {
   }
 
   show({ before, after, width, height, names, alt }) {
+    this.style.setProperty("--wide", width);
+    this.style.setProperty("--high", height);
+    this.classList.toggle("alone", after === null);
+    this.classList.toggle("crisp", Math.max(width, height) < 384);
     [before, after].forEach((source, i) => {
       this.names[i].textContent = names[i];
       this.#fill(this.slots[i], source, alt[i]);
     });
-    this.classList.toggle("alone", after === null);
-    this.classList.toggle("crisp", Math.max(width, height) < 384);
-    this.style.setProperty("--wide", width);
-    this.style.setProperty("--high", height);
     this.#ways();
   }
 
@@ -47,6 +47,7 @@ export class BeforeAfter extends HTMLElement {
     slot.asked = source;
     const image = el("img", { src: source, alt, decoding: "async" });
     await image.decode().catch(() => {});
+    image.classList.toggle("coming", image.naturalWidth < Number(this.style.getPropertyValue("--wide"))); // of fewer pixels, and soft
     if (slot.asked === source) slot.replaceChildren(image);
   }
 

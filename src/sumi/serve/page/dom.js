@@ -1,10 +1,15 @@
 // Elements, and words to the person.
-//   el(name, props, ...children): props are attributes; those with "on" are listeners, `class`, `text`, `dataset`, and what only is a property
-//     (value, checked, disabled, hidden, …) do what one expects. Children that are null, undefined or false are left out.
+//   el(name, props, ...children): props are attributes; those with "on" are listeners; `class`, `text`, `dataset`, `style`, and what only
+//     is a property (value, checked, disabled, hidden, …) do what one expects. Children that are null, undefined or false are left out.
+//   button(text, run, props): a button of class "button"
 //   svg(name, attrs, ...children): the same for drawings; icon(paths): a drawing of 16 x 16 in the colour of its words
 //   say(message, {kind: "note" | "error", action: {label, run}}): a short message below, also read out; it goes by itself
 
-const PROPERTIES = new Set(["value", "checked", "disabled", "hidden", "selected", "indeterminate", "open", "inert", "readOnly", "textContent", "innerText"]);
+const PROPERTIES = ["value", "checked", "disabled", "hidden", "selected", "indeterminate", "open", "inert", "readOnly", "textContent"];
+
+function styled(style, values) {
+  for (const [name, value] of Object.entries(values)) name.startsWith("--") ? style.setProperty(name, value) : style[name] = value;
+}
 
 function filled(element, props, children) {
   for (const [name, value] of Object.entries(props ?? {})) {
@@ -13,8 +18,8 @@ function filled(element, props, children) {
     else if (name === "text") element.textContent = value;
     else if (name === "dataset") Object.assign(element.dataset, value);
     else if (name === "className") element.setAttribute("class", value);
-    else if (name === "style") Object.entries(value).forEach(([key, told]) => key.startsWith("--") ? element.style.setProperty(key, told) : element.style[key] = told);
-    else if (PROPERTIES.has(name) && name in element) element[name] = value;
+    else if (name === "style") styled(element.style, value);
+    else if (PROPERTIES.includes(name) && name in element) element[name] = value;
     else if (value === true) element.setAttribute(name, name.startsWith("aria-") ? "true" : "");
     else if (value !== false) element.setAttribute(name, value);
     else if (name.startsWith("aria-")) element.setAttribute(name, "false");
@@ -24,8 +29,10 @@ function filled(element, props, children) {
 }
 
 export const el = (name, props = {}, ...children) => filled(document.createElement(name), props, children);
+export const button = (text, run, props = {}) => el("button", { type: "button", class: "button", text, onclick: run, ...props });
 export const svg = (name, attrs = {}, ...children) => filled(document.createElementNS("http://www.w3.org/2000/svg", name), attrs, children);
-export const icon = (...paths) => svg("svg", { viewBox: "0 0 16 16", class: "icon", "aria-hidden": "true" }, ...paths.map((d) => svg("path", { d })));
+export const icon = (...paths) =>
+  svg("svg", { viewBox: "0 0 16 16", class: "icon", "aria-hidden": "true" }, ...paths.map((d) => svg("path", { d })));
 
 const STAYS = { note: 6_000, error: 12_000 };
 

@@ -71,17 +71,14 @@ export class Drafts {
 
   async #finished(job, picture) {
     try {
-      if (job.id === this.#job) {
-        const blob = await (await fetch(picture.url)).blob();
-        if (job.id === this.#job) {
-          const old = this.#address;
-          this.#address = URL.createObjectURL(blob);
-          await this.#does.show(this.#address, job.steps);
-          if (old) URL.revokeObjectURL(old);
-        }
-      }
+      const blob = job.id === this.#job && await (await fetch(picture.url)).blob();
       await api.del(picture.url);
       pictures.dispatchEvent(new CustomEvent("change", { detail: { kind: "removed", items: [{ id: picture.id }] } }));
+      if (!blob || job.id !== this.#job) return;
+      const old = this.#address;
+      this.#address = URL.createObjectURL(blob);
+      await this.#does.show(this.#address, job.steps);
+      if (old) URL.revokeObjectURL(old);
     } catch {
       // It stays in the gallery, where it can be removed as any other.
     }

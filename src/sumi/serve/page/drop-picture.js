@@ -19,8 +19,10 @@ class DropPicture extends HTMLElement {
     this.dialog = el("dialog", { "aria-labelledby": "read-title", onclose: () => this.#closed() });
     this.veil = el("div", { class: "veil", hidden: true }, el("p", { text: "Let go to read how it was made" }));
     this.append(
-      el("button", { type: "button", class: "plain", title: "a PNG tells how it was made; any picture can be started from", onclick: () => this.input.click() },
-        icon("M8 10V2.5M4.8 5.5L8 2.3l3.2 3.2", "M2.5 9v4.5h11V9"), "Read a picture"),
+      el("button", {
+        type: "button", class: "plain", title: "a PNG tells how it was made; any picture can be started from",
+        onclick: () => this.input.click(),
+      }, icon("M8 10V2.5M4.8 5.5L8 2.3l3.2 3.2", "M2.5 9v4.5h11V9"), "Read a picture"),
       this.input, this.dialog, this.veil);
     // Of the window, and so after every element of the page: what one of them takes is not offered here.
     addEventListener("dragover", (event) => this.#hovered(event));
@@ -76,7 +78,7 @@ class DropPicture extends HTMLElement {
     this.#closed();
     this.#file = blob;
     this.address = URL.createObjectURL(blob);
-    const act = (label, run, main = false) => el("button", { type: "button", class: main ? "primary" : "button", text: label, onclick: run });
+    const act = (text, onclick, main = false) => el("button", { type: "button", class: main ? "primary" : "button", text, onclick });
     const close = () => this.dialog.close();
     this.dialog.replaceChildren(
       el("header", {}, el("h2", { id: "read-title", text: told ? "What this picture tells" : "This picture tells nothing" }),
@@ -84,7 +86,7 @@ class DropPicture extends HTMLElement {
       el("div", { class: "both" },
         el("figure", {}, el("img", { src: this.address, alt: "", class: Math.max(width, height) < 256 ? "crisp" : null }),
           el("figcaption", {}, el("span", { text: name }), el("span", { text: size({ width, height }) }))),
-        el("div", { class: "says" }, ...told ? this.#said(told) : [el("p", { text: "Nothing in the file says how it was made, but one can start from it." })])),
+        el("div", { class: "says" }, ...this.#said(told))),
       el("footer", {},
         ...told ? [act("Use these settings", () => this.#use(told), true), act("Only the words", () => this.#words(told))] : [],
         act("Start from this picture", () => this.#start(), !told), act("Cancel", close)));
@@ -92,12 +94,16 @@ class DropPicture extends HTMLElement {
     this.dialog.querySelector(".primary").focus();
   }
 
-  #said({ request, model, program, notices = [] }) {
-    const rows = [["seed", request.seed ?? "not told"], ["size", request.width && request.height ? size(request) : "not told"], ["model", this.#model(model) === undefined ? `${model} (not here)` : model ?? "sumi"]];
+  #said(told) {
+    if (!told) return [el("p", { text: "Nothing in the file says how it was made, but one can start from it." })];
+    const { request, model, program } = told;
+    const rows = [
+      ["seed", request.seed ?? "not told"], ["size", request.width && request.height ? size(request) : "not told"],
+      ["model", this.#model(model) === undefined ? `${model} (not here)` : model ?? "sumi"],
+    ];
     return [
       ...words(request).filter(Boolean), settingsOf(request, rows),
-      program === "sumi" ? null : el("p", { class: "notice", text: "Another program made it: with the same settings, the picture may be another." }),
-      ...notices.map((text) => el("p", { class: "notice", text })),
+      program !== "sumi" && el("p", { class: "notice", text: "Another program made it: the same settings may give another picture." }),
     ].filter(Boolean);
   }
 

@@ -2,111 +2,116 @@
 //   .lay({width, height, picture, field, colours}): what is on it; picture: anything a canvas draws, or null; colours: [256] of RGBA, 32 bits
 //   .tool "brush" | "eraser" | "rectangle" | "fill" | "pick" | "move"; .value what a stroke paints; .brush its width in pixels of the picture
 //   .edges: whether what is painted has a marching edge; .grow, .soft: how it is shown grown and blurred, as the server will take it
-//   .labels: names on what is painted; .over {image, left, top, width, height} | null: drawn over the picture, under what is painted; .veil: how much of what is painted shows, 0 to 1
+//   .changed(part), .settled(): after the field was changed from outside; .describe(x, y): what is read out of a place
+//   .over {image, left, top, width, height, within} | null: drawn over the picture, under what is painted; within: only where it is painted, and
+//     beyond the edges; .veil: how much of what is painted shows, 0 to 1; .labels: names on it
 //   .extend([left, top, right, bottom], refit): room beyond the picture's edges
 //   events: "stroke" (it is ended and something changed), "pick" (detail: the value there), "point" (detail {x, y} | null), "view"
 
-import { border, grown } from "./brush.js";
 import { el } from "./dom.js";
 import { Hand } from "./hand.js";
+import { hatch, march, name } from "./marks.js";
 import { View } from "./view.js";
+import { Wash } from "./wash.js";
 
 const RIM = 6; // pixels of the page
 const MARCH = 120; // milliseconds for each step of the edge
-const QUICK = 1 << 20; // pixels of which all is worked out while one paints
-const calm = matchMedia("(prefers-reduced-motion: reduce)");
+const INKS = ["ink", "paper", "sheet", "line", "seal"];
+const calm = matchMedia("(prefers-reduced-motion: reduce)"), night = matchMedia("(prefers-color-scheme: dark)");
 
 export class Easel extends HTMLElement {
   tool = "brush";
   value = 255;
   brush = 8;
-  edges = false;
-  view = new View();
   field = null;
+  width = 0;
+  height = 0;
+  view = new View();
+  base = el("canvas", { "aria-hidden": "true" });
+  top = el("canvas", { "aria-hidden": "true" });
+  heard = el("span", { class: "unseen", "aria-live": "polite" });
+  describe = (x, y) => `${x}, ${y}${this.field.at(x, y) === this.field.ground ? "" : ", painted"}`;
+  hand = new Hand(this);
+  #wash = new Wash();
   #picture = null;
-  #colours = new Uint32Array(256);
   #over = null;
-  #labels = [];
   #veil = 1;
+  #labels = [];
   #margins = [0, 0, 0, 0];
-  #grow = 0;
-  #soft = 0;
-  #paint = document.createElement("canvas"); // the field in its colours, a pixel for a pixel
-  #softened = null; // the same blurred
-  #border = null;
-  #levels = null; // what the field comes to when it is grown
-  #stale = null; // what of it is not yet in its colours
+  #probes = INKS.map((ink) => el("i", { hidden: true, style: { color: `var(--${ink})` } }));
+  #sizes = new ResizeObserver(() => this.#resized());
+  #themes = new MutationObserver(() => this.draw());
+  #redraw = () => this.draw();
   #drawing = 0;
   #marching = 0;
   #march = 0;
-  #shown = { base: true, top: true };
-  base = el("canvas", { "aria-hidden": "true" });
-  top = el("canvas", { "aria-hidden": "true" });
-  told = el("span", { class: "unseen", "aria-live": "polite" });
-  hand = new Hand(this);
-  #inks = ["ink", "paper", "sheet", "line", "seal"].map((name) => [name, el("i", { hidden: true, style: { color: `var(--${name})` } })]);
+  #stale = false; // whether more has to be drawn than what lies above
 
   connectedCallback() {
     if (!this.base.parentElement) {
       this.tabIndex = 0;
       this.setAttribute("role", "application");
-      this.prepend(this.base, this.top, this.told, ...this.#inks.map(([, probe]) => probe));
+      this.prepend(this.base, this.top, this.heard, ...this.#probes);
     }
-    this.sizes = new ResizeObserver(() => this.#resized());
-    this.sizes.observe(this);
+    this.#sizes.observe(this);
+    this.#themes.observe(document.documentElement, { attributeFilter: ["data-theme"] });
+    night.addEventListener("change", this.#redraw);
     this.#marching = setInterval(() => this.#step(), MARCH);
   }
 
   disconnectedCallback() {
-    this.sizes.disconnect();
+    this.#sizes.disconnect();
+    this.#themes.disconnect();
+    night.removeEventListener("change", this.#redraw);
     clearInterval(this.#marching);
   }
 
   lay({ width, height, picture = null, field, colours }) {
-    const other = !this.field || this.width !== width || this.height !== height;
+    const other = this.width !== width || this.height !== height;
     Object.assign(this, { width, height, field });
     this.#picture = picture;
-    this.#colours = colours;
+    this.#wash.lay(field, colours);
     if (other) {
-      Object.assign(this.#paint, { width, height });
       this.hand.centre();
       this.fit();
     }
-    this.changed(field.whole);
-    this.settled();
+    this.draw();
   }
 
   get picture() { return this.#picture; }
-  set picture(picture) { this.#picture = picture; this.draw(); }
-  /** Names on what is painted: {text, x, y, reach}, reach: pixels that are free around the place. */
-  set labels(labels) { this.#labels = labels; this.mark(); }
-  get over() { return this.#over; }
+  set edges(edged) { this.#wash.edged = edged; this.settled(); }
+  set grow(grow) { this.#wash.grow = grow; this.settled(); }
+  set soft(soft) { this.#wash.soft = soft; this.settled(); }
   set over(over) { this.#over = over; this.draw(); }
   set veil(veil) { this.#veil = veil; this.draw(); }
-  get margins() { return this.#margins; }
-  /** refit: whether all of it is to be seen again, or each pixel stays where it is. */
+  set labels(labels) { this.#labels = labels; this.mark(); }
+
   extend(margins, refit = true) {
     this.#margins = margins;
     if (!this.field) return;
     if (refit) this.view.refit(this.#room());
     this.#viewed();
   }
-  set grow(grow) { this.#grow = grow; this.settled(); }
-  set soft(soft) { this.#soft = soft; this.settled(); }
 
   /** Device pixels for one of the page. */
   get ratio() { return this.base.width / (this.clientWidth || 1); }
 
   // The colours of the page, as a canvas takes them.
   #look() {
-    return Object.fromEntries(this.#inks.map(([name, probe]) => [name, getComputedStyle(probe).color]));
+    const look = { ratio: this.ratio, font: getComputedStyle(this).fontFamily };
+    INKS.forEach((ink, i) => { look[ink] = getComputedStyle(this.#probes[i]).color; });
+    return look;
+  }
+
+  get #outer() {
+    const [left, top, right, bottom] = this.#margins;
+    return [-left, -top, this.width + right, this.height + bottom];
   }
 
   #room() {
-    const [left, top, right, bottom] = this.#margins;
-    const rim = (left + top + right + bottom || this.hasAttribute("roomy") ? 6 * RIM : RIM) * this.ratio;
-    const { width, height } = this.base;
-    return { width, height, left: -left, top: -top, right: this.width + right, bottom: this.height + bottom, rim: Math.min(rim, width / 6) };
+    const [left, top, right, bottom] = this.#outer, { width, height } = this.base;
+    const rim = (this.hasAttribute("roomy") ? 6 * RIM : RIM) * this.ratio;
+    return { width, height, left, top, right, bottom, rim: Math.min(rim, width / 6, height / 6) };
   }
 
   fit() {
@@ -116,6 +121,7 @@ export class Easel extends HTMLElement {
   }
 
   zoom(by, at) {
+    if (!this.field) return;
     this.view.zoom(by, at);
     this.#viewed();
   }
@@ -142,72 +148,29 @@ export class Easel extends HTMLElement {
 
   /** Some of the field is another. */
   changed(part) {
-    if (!part) return;
-    const old = this.#stale ?? part;
-    this.#stale = {
-      left: Math.min(old.left, part.left), top: Math.min(old.top, part.top), right: Math.max(old.right, part.right), bottom: Math.max(old.bottom, part.bottom),
-    };
-    if (this.#grow && this.width * this.height <= QUICK) this.#levels = null;
+    this.#wash.changed(part);
     this.draw();
   }
 
   /** Nothing of it will be another before long: time for what is not worked out with each movement. */
   settled() {
     if (!this.field) return;
-    this.#levels = this.#softened = null;
-    if (this.#grow || this.#soft) this.#stale = this.field.whole;
-    this.#border = null;
-    if (this.edges) {
-      const path = new Path2D();
-      for (const [x, y, toX, toY] of border(this.#grownLevels(), this.width, this.height)) {
-        path.moveTo(x, y);
-        path.lineTo(toX, toY);
-      }
-      this.#border = path;
-    }
+    this.#wash.settled();
     this.draw();
   }
 
-  #grownLevels() {
-    if (!this.#grow) return this.field.bytes;
-    return this.#levels ??= grown(this.field.bytes, this.width, this.height, this.#grow);
-  }
-
-  // The field's bytes, in their colours, onto a canvas of their own.
-  #coloured() {
-    if (!this.#stale) return;
-    const whole = this.#grow && !this.#levels;
-    const levels = this.#grownLevels(), { left, top, right, bottom } = whole ? this.field.whole : this.#stale;
-    this.#stale = null;
-    if (left >= right || top >= bottom) return;
-    const image = new ImageData(right - left, bottom - top), pixels = new Uint32Array(image.data.buffer);
-    for (let y = top, to = 0; y < bottom; y++)
-      for (let at = y * this.width + left, end = y * this.width + right; at < end; at++) pixels[to++] = this.#colours[levels[at]];
-    this.#paint.getContext("2d").putImageData(image, left, top);
-  }
-
-  #blurred() {
-    if (this.#softened) return this.#softened;
-    const canvas = Object.assign(document.createElement("canvas"), { width: this.width, height: this.height });
-    const context = canvas.getContext("2d");
-    context.filter = `blur(${this.#soft}px)`;
-    context.drawImage(this.#paint, 0, 0);
-    return this.#softened = canvas;
-  }
-
   draw() {
-    this.#shown.base = true;
+    this.#stale = true;
     this.mark();
   }
 
   /** Only what lies above: the edge, the brush, the cross. */
   mark() {
-    this.#shown.top = true;
     this.#drawing ||= requestAnimationFrame(() => this.#draw());
   }
 
   #step() {
-    if (!this.#border || calm.matches || document.hidden || !this.checkVisibility()) return;
+    if (!this.#wash.edge || calm.matches || document.hidden || !this.checkVisibility()) return;
     this.#march = (this.#march + 1) % 8;
     this.mark();
   }
@@ -216,102 +179,42 @@ export class Easel extends HTMLElement {
     cancelAnimationFrame(this.#drawing);
     this.#drawing = 0;
     if (!this.field) return;
-    if (this.#shown.base) this.#drawBase();
-    this.#drawTop();
-    this.#shown = { base: false, top: false };
+    const look = this.#look();
+    if (this.#stale) this.#drawBase(look);
+    this.#stale = false;
+    this.#drawTop(look);
   }
 
-  #drawBase() {
-    const { base, view, width, height } = this, context = base.getContext("2d"), [left, top, right, bottom] = this.#margins;
-    const { scale } = view;
+  #drawBase(look) {
+    const { base, view, width, height } = this, { scale } = view, context = base.getContext("2d");
+    const [left, top, right, bottom] = this.#outer, inner = [...view.from(0, 0), ...view.from(width, height)];
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, base.width, base.height);
     context.setTransform(scale, 0, 0, scale, view.x, view.y);
     context.imageSmoothingEnabled = scale < 2;
     context.imageSmoothingQuality = scale < 1 ? "medium" : "low";
-    const look = this.#look();
     context.fillStyle = look.sheet;
-    context.fillRect(-left, -top, width + left + right, height + top + bottom);
-    if (left + top + right + bottom) this.#hatch(context, look);
+    context.fillRect(left, top, right - left, bottom - top);
+    hatch(context, [...view.from(left, top), ...view.from(right, bottom)], this.#picture && inner, look);
     if (this.#picture) context.drawImage(this.#picture, 0, 0, width, height);
-    else this.#hatch(context, look, true);
-    if (this.#over) context.drawImage(this.#over.image, this.#over.left, this.#over.top, this.#over.width, this.#over.height);
-    if (this.#veil) {
-      this.#coloured();
-      context.imageSmoothingEnabled = scale < 1;
-      context.globalAlpha = this.#veil;
-      const soft = this.#soft && !this.hand.busy;
-      context.drawImage(soft ? this.#blurred() : this.#paint, 0, 0);
-      context.globalAlpha = 1;
+    if (this.#over) {
+      const { image, left: x, top: y, width: w, height: h, within = false } = this.#over;
+      context.imageSmoothingEnabled ||= image.naturalWidth < w; // what is coming has fewer pixels, and is soft
+      context.drawImage(within ? this.#wash.within(this.#over) : image, x, y, w, h);
     }
-    context.setTransform(1, 0, 0, 1, 0, 0);
+    if (!this.#veil) return;
+    context.imageSmoothingEnabled = scale < 1;
+    context.globalAlpha = this.#veil;
+    context.drawImage(this.#wash.canvas(this.hand.busy), 0, 0);
+    context.globalAlpha = 1;
   }
 
-  // Where nothing is yet: strokes across, as on a plan.
-  #hatch(context, look, whole = false) {
-    const { width, height } = this, [left, top, right, bottom] = this.#margins, space = 10 * this.ratio;
-    context.save();
-    context.beginPath();
-    context.rect(-left, -top, width + left + right, height + top + bottom);
-    if (!whole) context.rect(0, 0, width, height);
-    context.clip("evenodd");
-    const [[fromX, fromY], [toX, toY]] = [this.view.from(-left, -top), this.view.from(width + right, height + bottom)];
-    context.setTransform(1, 0, 0, 1, 0, 0);
-    context.strokeStyle = look.line;
-    context.lineWidth = this.ratio;
-    context.beginPath();
-    for (let x = Math.max(fromX, 0) - (toY - fromY); x < Math.min(toX, this.base.width); x += space) {
-      context.moveTo(x, toY);
-      context.lineTo(x + toY - fromY, fromY);
-    }
-    context.stroke();
-    context.restore();
-  }
-
-  #drawTop() {
-    const { top, view, ratio } = this, context = top.getContext("2d"), look = this.#look();
-    context.setTransform(1, 0, 0, 1, 0, 0);
-    context.clearRect(0, 0, top.width, top.height);
-    if (this.#border && this.#veil) {
-      const path = new Path2D();
-      path.addPath(this.#border, new DOMMatrix([view.scale, 0, 0, view.scale, view.x, view.y]));
-      const stripes = context.createPattern(this.#stripes(look), "repeat");
-      stripes.setTransform(new DOMMatrix([ratio, 0, 0, ratio, ratio * this.#march, 0]));
-      context.strokeStyle = stripes;
-      context.lineWidth = 1.5 * ratio;
-      context.stroke(path);
-    }
-    if (this.#veil > 0.25) this.#named(context);
-    this.hand.draw(context, { ...look, ratio });
-  }
-
-  #named(context) {
-    const { view, ratio } = this, size = 12 * ratio;
-    context.font = `600 ${size}px ${getComputedStyle(this).fontFamily}`;
-    Object.assign(context, { textAlign: "center", textBaseline: "middle", lineJoin: "round", lineWidth: 3 * ratio });
-    context.strokeStyle = "#fffdf9";
-    context.fillStyle = "#1d1b18"; // on the colours of classes, which are as light at night
-    for (const { text, x, y, reach } of this.#labels) {
-      if (reach * view.scale < 0.7 * size) continue;
-      const place = view.from(x, y);
-      context.strokeText(text, ...place);
-      context.fillText(text, ...place);
-    }
-  }
-
-  #stripes(look) {
-    const canvas = Object.assign(document.createElement("canvas"), { width: 8, height: 8 }), context = canvas.getContext("2d");
-    context.fillStyle = look.sheet;
-    context.fillRect(0, 0, 8, 8);
-    context.strokeStyle = look.seal;
-    context.lineWidth = 2.9;
-    for (const x of [-8, 0, 8]) {
-      context.beginPath();
-      context.moveTo(x - 2, 10);
-      context.lineTo(x + 10, -2);
-      context.stroke();
-    }
-    return canvas;
+  #drawTop(look) {
+    const context = this.top.getContext("2d");
+    context.clearRect(0, 0, this.top.width, this.top.height);
+    if (this.#wash.edge && this.#veil) march(context, this.#wash.edge, this.view, this.#march, look);
+    if (this.#veil > 0.25) name(context, this.#labels, this.view, look);
+    this.hand.draw(context, look);
   }
 
   emit(kind, detail) {

@@ -76,14 +76,16 @@ export class EnlargeStage extends Stage {
     this.well.compact = Boolean(this.#small);
     if (!this.#small) return;
     const { width, height } = this.#size, offers = this.#offers(taken);
+    const told = (size, times = 1) => `${times * size.width} × ${times * size.height}`;
     this.sizes.replaceChildren(choice(
       "Size at which the picture is taken",
-      Object.fromEntries(offers.map((size) => [`${size.width}x${size.height}`, { label: `${size.width} × ${size.height} → ${TIMES * size.width} × ${TIMES * size.height}` }])),
-      { value: `${width}x${height}`, change: (value) => this.#sized(offers.find((size) => `${size.width}x${size.height}` === value)) },
+      Object.fromEntries(offers.map((size) => [told(size), { label: `${told(size)} → ${told(size, TIMES)}` }])),
+      { value: told(this.#size), change: (value) => this.#sized(offers.find((size) => told(size) === value)) },
     ));
     this.sizes.hidden = offers.length < 2;
-    const was = `${taken.width} × ${taken.height}`, is = `${width} × ${height}`;
-    this.told.textContent = `${was === is ? `The picture is of ${is} pixels` : `The picture of ${was} pixels is taken at ${is}`}; what is made of it is of ${TIMES * width} × ${TIMES * height}.`;
+    const taking = width === taken.width && height === taken.height
+      ? `The picture is of ${told(taken)} pixels` : `The picture of ${told(taken)} pixels is taken at ${told(this.#size)}`;
+    this.told.textContent = `${taking}; what is made of it is of ${told(this.#size, TIMES)}.`;
     this.#compared(this.#result);
   }
 

@@ -30,9 +30,10 @@ export function words({ prompt, negative }) {
 
 function value(name, given) {
   if (PICTURES.includes(name)) {
-    const hex = /^upload:([0-9a-f]{64})$/.exec(given)?.[1];
-    return hex ? el("a", { href: `/v1/uploads/${hex}`, target: "_blank", rel: "noopener" }, el("img", { src: `/v1/uploads/${hex}`, alt: `the ${name.replaceAll("_", " ")}`, loading: "lazy" }))
-      : "a picture";
+    const hex = /^upload:([0-9a-f]{64})$/.exec(given)?.[1], href = `/v1/uploads/${hex}`;
+    if (!hex) return "a picture";
+    const picture = el("img", { src: href, alt: `the ${name.replaceAll("_", " ")}`, loading: "lazy" });
+    return el("a", { href, target: "_blank", rel: "noopener" }, picture);
   }
   if (typeof given === "boolean") return given ? "yes" : "no";
   if (Array.isArray(given)) return given.map(Number).join(", ");
@@ -52,7 +53,8 @@ export function settingsOf(request, more = []) {
 
 // What two requests differ in, of each in a few words.
 export function differences(one, other) {
-  const names = [...new Set([...Object.keys(one), ...Object.keys(other)])].filter((name) => JSON.stringify(one[name]) !== JSON.stringify(other[name]));
+  const all = [...new Set([...Object.keys(one), ...Object.keys(other)])];
+  const names = all.filter((name) => JSON.stringify(one[name]) !== JSON.stringify(other[name]));
   const told = (request, name) => {
     const given = request[name] ?? known.field(name)?.default;
     if (name === "prompt") return given || "without words";

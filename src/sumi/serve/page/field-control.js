@@ -1,9 +1,10 @@
 // One setting of a request: its name, what it is and why one would turn it, the control, and the way back to the default.
-//   control(field, usual, {choices, shown}) -> {element, show(), tell(message), name}. usual() -> the default as text, or "" if there is none to
-//     tell; choices() -> [{name, about}], where the server lists them; shown() -> the seed of the picture shown. show() draws the present value.
+//   control(field, usual, {choices, shown}) -> {element, show(), tell(message), name}. usual() -> the default as text, or "" if there is
+//     none to tell; choices() -> [{name, about}], where the server lists them; shown() -> the seed of the picture shown. show() draws the
+//     present value.
 
 import { api } from "./api.js";
-import { el, say } from "./dom.js";
+import { button, el, say } from "./dom.js";
 import { framed } from "./explained.js";
 import { seed } from "./seed-field.js";
 import { settings } from "./state.js";
@@ -91,7 +92,7 @@ function numbers({ field, id, set, usual }) {
   const input = el("input", { type: "text", id,
     oninput: () => { if (right(typed())) set(typed().length ? typed() : null); },
     onchange: () => {
-      if (!right(typed())) say(`${titled(field.name)}: ${field.count ? `${field.count} numbers` : "numbers"}, as in ${SUCH}`, { kind: "error" });
+      if (!right(typed())) say(`${titled(field.name)} takes ${field.count ?? ""} numbers, as in ${SUCH}`.replace("  ", " "), { kind: "error" });
       draw(settings.get(field.name));
     } });
   const draw = (value) => { input.value = value?.join(", ") ?? ""; };
@@ -122,7 +123,7 @@ function picture({ field, id, set }) {
     file.value = "";
   } });
   return {
-    parts: [glance, el("button", { type: "button", class: "button", text: "Choose…", onclick: () => file.click() }), file], focus: () => file.focus(),
+    parts: [glance, button("Choose…", () => file.click()), file], focus: () => file.focus(),
     show(value) {
       glance.hidden = !value;
       if (value) glance.src = `/v1/uploads/${value.replace("upload:", "")}`;

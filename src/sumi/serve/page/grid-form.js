@@ -1,6 +1,7 @@
 // What a grid is asked for with: its axes, where it starts from, and how many pictures that is.
 //   new GridForm(ask): .element; ask() is called when it is sent. .offer() once it is known what there is
-//   .asked() -> {base, axes} for a Grid, or throws an Error; .take({base, axes}): those of a grid again; .time(cells) -> "about 9 seconds" or null
+//   .asked() -> {base, axes} for a Grid, or throws an Error; .take({base, axes}): those of a grid again
+//   .measure() looks how long pictures took of late; .time(cells) -> "about 9 seconds", or null while nothing is known
 
 import { api } from "./api.js";
 import { AxisEditor } from "./axis-editor.js";
@@ -52,7 +53,7 @@ export class GridForm {
     const base = prefs.get("gridBase");
     this.#base.value = bases.some(([name]) => name === base) ? base : "words";
     this.#replan();
-    this.#measure();
+    this.measure();
   }
 
   async asked() {
@@ -80,7 +81,7 @@ export class GridForm {
   }
 
   // By the pictures that were made last.
-  async #measure() {
+  async measure() {
     try {
       const { jobs: done } = await api.get("/v1/jobs?state=done&limit=50");
       this.#pace = pace(done, known.card());

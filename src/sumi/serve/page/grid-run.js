@@ -109,7 +109,8 @@ export class Grid extends EventTarget {
   }
 
   #key({ request, model }) {
-    return JSON.stringify([model === OWN ? null : model ?? null, ...this.#names.map((name) => name.endsWith("seed") ? String(request[name]) : request[name] ?? null)]);
+    const told = (name) => name.endsWith("seed") ? String(request[name]) : request[name] ?? null;
+    return JSON.stringify([model === OWN ? null : model ?? null, ...this.#names.map(told)]);
   }
 
   // The cell for a job that another tab asked for.

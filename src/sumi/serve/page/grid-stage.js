@@ -15,7 +15,7 @@ import { prefs } from "./state.js";
 const SIDES = { least: 48, most: 384, usual: 240 }, BESIDE = 100;   // pixels: of a picture in the table, and of what stands beside a row
 
 class GridStage extends HTMLElement {
-  #form = null; #grid = null; #table = null; #due = null;
+  #form = null; #grid = null; #table = null; #due = null; #busy = false;
   #made; #status; #tabs; #place; #facts; #why; #actions; #earlier; #side;
 
   connectedCallback() {
@@ -158,6 +158,8 @@ class GridStage extends HTMLElement {
   #tell() {
     const grid = this.#grid, total = grid.cells.length, done = grid.count("done"), failed = grid.count("failed");
     const live = grid.live(), busy = grid.asking || live.length > 0;
+    if (this.#busy && !busy) this.#form.measure();
+    this.#busy = busy;
     const left = busy ? this.#form.time(grid.cells.filter(({ job }) => !job || !ENDED.includes(job.state))) : null;
     const refused = grid.cells.filter(({ error }) => error).length;
     const parts = [`${done} of ${many(total)}`, failed + refused && `${failed + refused} failed`, left && `${left} left`];
@@ -180,10 +182,10 @@ class GridStage extends HTMLElement {
   }
 
   #list() {
-    this.#earlier.replaceChildren(...remembered().map(({ id, at, base, axes }) => el("option", {
-      value: id,
-      text: `${new Date(at).toLocaleString([], { dateStyle: "short", timeStyle: "short" })}, ${axes.filter(Boolean).map(({ name }) => name).join(" × ")}, ${base.request.prompt || "no words"}`.slice(0, 80),
-    })));
+    const when = (at) => new Date(at).toLocaleString([], { dateStyle: "short", timeStyle: "short" });
+    const what = (axes) => axes.filter(Boolean).map(({ name }) => name).join(" × ");
+    this.#earlier.replaceChildren(...remembered().map(({ id, at, base, axes }) =>
+      el("option", { value: id, text: `${when(at)}, ${what(axes)}, ${base.request.prompt || "no words"}`.slice(0, 80) })));
     if (this.#grid) this.#earlier.value = this.#grid.id;
   }
 

@@ -193,7 +193,14 @@ export class Hand {
     if (this.#stroke) this.#reach(this.#tip());
     else if (this.#corner) this.#framed();
     easel.mark();
-    easel.emit("point", this.cross);
+    this.#tell();
+  }
+
+  // What is under the cross, also for who listens.
+  #tell() {
+    const easel = this.#easel, { x, y } = this.#here();
+    easel.heard.textContent = easel.describe(x, y);
+    easel.emit("point", { x, y });
   }
 
   // Where the keys stand: at first in the middle.
@@ -229,13 +236,14 @@ export class Hand {
       this.#begin(this.#tip(), "keys");
       this.#down = this.#stroke !== null;
     }
-    easel.emit("point", this.cross);
+    this.#tell();
   }
 
   #release() {
     if (!this.#down) return;
     this.#down = false;
     if (this.#stroke) this.#ended();
+    this.#tell();
   }
 
   /** The brush where it is, and the cross. */

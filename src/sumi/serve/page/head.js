@@ -1,23 +1,28 @@
 // The line at the top, and at the bottom on a phone: the model, how the server is, settings, theme, help.
 
-import { el, icon } from "./dom.js";
+import { button, el, icon } from "./dom.js";
 import { jobs } from "./jobs.js";
 import { known } from "./known.js";
 import { prefs, settings } from "./state.js";
 
 const THEMES = { system: "as the system", light: "light", dark: "dark" };
-const DRAWN = { system: "M8 2.5a5.5 5.5 0 1 0 0 11zM8 2.5a5.5 5.5 0 0 1 0 11", light: "M8 5a3 3 0 1 0 .01 0M8 1v1.5M8 13.5V15M1 8h1.5M13.5 8H15M3 3l1 1M12 12l1 1M13 3l-1 1M4 12l-1 1", dark: "M13 9.5A5.5 5.5 0 1 1 6.5 3a4.5 4.5 0 0 0 6.500 6.500z" };
+const DRAWN = {
+  system: "M8 2.5a5.5 5.5 0 1 0 0 11zM8 2.5a5.5 5.5 0 0 1 0 11",
+  light: "M8 5a3 3 0 1 0 .01 0M8 1v1.5M8 13.5V15M1 8h1.5M13.5 8H15M3 3l1 1M12 12l1 1M13 3l-1 1M4 12l-1 1",
+  dark: "M13 9.5A5.5 5.5 0 1 1 6.5 3a4.5 4.5 0 0 0 6.5 6.5z",
+};
 
 export const simple = () => prefs.get("simple") ?? true;
 
 export function head() {
-  const all = el("button", { type: "button", class: "button", "aria-controls": "parameters", text: "All settings", onclick: () => prefs.set({ simple: !simple() }) });
+  const all = button("All settings", () => prefs.set({ simple: !simple() }), { "aria-controls": "parameters" });
   const theme = el("button", { type: "button", class: "plain", onclick: () => {
     const names = Object.keys(THEMES), now = prefs.get("theme") ?? "system";
     const next = names[(names.indexOf(now) + 1) % names.length];
     prefs.set({ theme: next === "system" ? null : next });
   } });
-  const help = el("button", { type: "button", class: "plain", "aria-label": "Help and keys", title: "help and keys (?)", text: "?", onclick: () => document.querySelector("help-panel").open() });
+  const opened = () => document.querySelector("help-panel").open();
+  const help = button("?", opened, { class: "plain", "aria-label": "Help and keys", title: "help and keys (?)" });
   document.getElementById("tools").append(all, theme, help);
 
   const show = () => {
@@ -44,7 +49,8 @@ function model() {
   place.append(el("label", { for: "model-choice", class: "unseen", text: "Model" }), select);
   const show = () => {
     place.hidden = known.models.length < 2;
-    select.replaceChildren(...known.models.map(({ id, default: usual, card }) => el("option", { value: usual ? "" : id, text: card.title ?? id })));
+    const offered = known.models.map(({ id, default: usual, card }) => [usual ? "" : id, usual ? card.title : id]);
+    select.replaceChildren(...offered.map(([value, text]) => el("option", { value, text })));
     select.value = settings.get("model") ?? "";
   };
   for (const source of [known, settings]) source.addEventListener("change", show);

@@ -1,13 +1,13 @@
 // The jobs of the server, as far as this page knows them: what it asked for, and what is queued or running.
 //   jobs (EventTarget)
-//     .submit(overrides = {}, {group = "studio", see, priority}) -> Promise<Job>: the settings, and the overrides over them (null takes one away)
+//     .submit(overrides = {}, {group = "studio", see, priority}) -> Promise<Job>: the settings, and overrides over them (null: without one)
 //     .ask(request, {model, group = "studio", see, priority}) -> Promise<Job>: this request as it is, whatever the settings are
 //     .again(request, model): the same once more, to the bit; .vary(request, model): a little way off
 //     .cancel(id), .retry(id) -> Promise<Job>; .get(id) -> Job or undefined; .running() -> those queued or running, oldest first
 //     .all() -> all that are known; .mine(job): whether this tab asked for it; .film(id) -> [{step, image}]: previews that came so far
 //     .online: whether the server is heard
-//   events: "job" (detail Job, whenever one changes), "preview" (detail {job, step, image}), "picture" (detail {job, picture}) for each picture
-//     that is finished while the page is open, "asked" (detail Job: just submitted from this tab), "online" (detail bool)
+//   events: "job" (detail Job, whenever one changes), "preview" (detail {job, step, image}), "picture" (detail {job, picture}) for each
+//     picture that is finished while the page is open, "asked" (detail Job: just submitted from this tab), "online" (detail bool)
 //   The centre of the page follows the jobs of this tab of group "studio": give another group to those that are shown elsewhere.
 
 import { api, listen } from "./api.js";
@@ -78,7 +78,8 @@ class Jobs extends EventTarget {
 
   // What runs and waits, and what failed lately; and what became of those that were under way and are so no longer.
   async refresh() {
-    const [running, queued, failed] = await Promise.all([this.#listed("running"), this.#listed("queued"), api.get("/v1/jobs?state=failed&limit=20")]);
+    const [running, queued, failed] = await Promise.all(
+      [this.#listed("running"), this.#listed("queued"), api.get("/v1/jobs?state=failed&limit=20")]);
     const found = [...running, ...queued], there = new Set(found.map(({ id }) => id));
     const newest = Math.max(...found.map(({ created }) => created), Date.now() / 1000);
     [...found, ...failed.jobs.filter(({ finished }) => newest - finished < LATELY)].forEach((job) => this.#take(job));
@@ -134,7 +135,8 @@ class Jobs extends EventTarget {
       this.#keep(data);
       this.#tell("preview", data);
     } else if (job && kind === "step") {
-      this.#take({ ...job, state: ENDED.includes(job.state) ? job.state : "running", position: null, step: data.step, steps: data.steps, eta: data.eta });
+      const { step, steps, eta } = data, state = ENDED.includes(job.state) ? job.state : "running";
+      this.#take({ ...job, state, position: null, step, steps, eta });
     } else if (job && kind === "note") {
       if (!job.notes.includes(data.text)) this.#take({ ...job, notes: [...job.notes, data.text] });
     } else {

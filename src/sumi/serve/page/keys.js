@@ -1,6 +1,6 @@
 // Keys that do things anywhere in the page.
-//   key(combo, label, run, {when}): "Ctrl+Enter" (Command on a Mac), "Escape", "Alt+ArrowLeft", "?", "i"; label is what the list of them says,
-//     "picture: nearer" under a heading of its own; null: it is not listed.
+//   key(combo, label, run, {when}): "Ctrl+Enter" (Command on a Mac), "Escape", "Alt+ArrowLeft", "?", "i"; label is what the list of them
+//     says, "picture: nearer" under a heading of its own; null: it is not listed.
 //     While one types, only those with Ctrl or Alt, and Escape, count. Without a `when` they rest while a dialog is open.
 //     Of several for one combo the last whose when() holds is run; run may return false to leave the key to whoever is next.
 //   keys() -> [{combo, label}], as told in the list; -> removes: key() returns a function that takes it away again
@@ -10,14 +10,16 @@ const MAC = /Mac|iP(hone|ad)/.test(navigator.platform);
 
 export function key(combo, label, run, { when = null } = {}) {
   const parts = combo.split("+");
-  const entry = { combo, label, run, when, key: parts.pop() || "+", ctrl: parts.includes("Ctrl"), alt: parts.includes("Alt"), shift: parts.includes("Shift") };
+  const pressed = parts.pop() || "+", [ctrl, alt, shift] = ["Ctrl", "Alt", "Shift"].map((name) => parts.includes(name));
+  const entry = { combo, label, run, when, key: pressed, ctrl, alt, shift };
   known.push(entry);
   return () => { known.splice(known.indexOf(entry), 1); };
 }
 
 export const keys = () => {
   const told = new Map();
-  for (const { combo, label } of known) if (label) told.set(`${combo} ${label}`, { combo: MAC ? combo.replace("Ctrl", "⌘").replace("Alt", "⌥") : combo, label });
+  const here = (combo) => MAC ? combo.replace("Ctrl", "⌘").replace("Alt", "⌥") : combo;
+  for (const { combo, label } of known) if (label) told.set(`${combo} ${label}`, { combo: here(combo), label });
   return [...told.values()];
 };
 

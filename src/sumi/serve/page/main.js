@@ -20,9 +20,9 @@ modes.start(document.getElementById("modes"));
 document.addEventListener("studio:use", ({ detail: { request, model, keepSeed = true } }) => {
   const before = settings.all();
   settings.use({ ...request, ...(model !== undefined && { model }) }, { keepSeed });
-  const mode = request.low_res ? "enlarge" : request.mask || request.outpaint ? "paint" : request.map ? "map" : request.image ? "image" : null;
-  const uploadId = request.low_res ?? request.map ?? request.image;
-  if (mode && mode !== "map" && uploadId) document.dispatchEvent(new CustomEvent("studio:start-from", { detail: { uploadId, mode } }));
+  const mode = request.low_res ? "enlarge" : request.mask || request.outpaint ? "paint" : request.image ? "image" : null;
+  const uploadId = request.low_res ?? request.image;
+  if (mode && uploadId) document.dispatchEvent(new CustomEvent("studio:start-from", { detail: { uploadId, mode } }));
   else if (!PICTURES.some((name) => request[name])) modes.go("make");
   say("Its settings are in place", { action: { label: "Undo", run: () => settings.replace(before) } });
   document.getElementById("stage").scrollTo?.({ top: 0 });

@@ -12,9 +12,11 @@ class MakeRow extends HTMLElement {
   connectedCallback() {
     this.shapes = el("div", { class: "shapes", role: "radiogroup", "aria-label": "Shape", onkeydown: (event) => this.#arrows(event) });
     this.size = el("span", { class: "size" });
-    this.count = el("input", { type: "number", id: "how-many", min: 1, step: 1, value: 1, inputmode: "numeric", "aria-label": "How many pictures",
+    this.count = el("input", {
+      type: "number", id: "how-many", min: 1, step: 1, value: 1, inputmode: "numeric", "aria-label": "How many pictures",
       oninput: () => { if (this.count.value !== "" && this.count.checkValidity()) this.#many(Number(this.count.value)); },
-      onchange: () => this.#many(Number(this.count.value)) });
+      onchange: () => this.#many(Number(this.count.value)),
+    });
     this.fewer = el("button", { type: "button", "aria-label": "One fewer", text: "−", onclick: () => this.#many(this.#now() - 1) });
     this.more = el("button", { type: "button", "aria-label": "One more", text: "+", onclick: () => this.#many(this.#now() + 1) });
     this.stop = el("button", { type: "button", class: "button stop", text: "Stop", title: "Escape", onclick: () => this.halt() });
@@ -22,7 +24,7 @@ class MakeRow extends HTMLElement {
     this.wrong = el("p", { class: "failure", role: "alert", hidden: true });
     this.append(
       el("div", { class: "labelled" }, this.shapes, this.size),
-      el("div", { class: "labelled" }, el("span", { text: "pictures" }), el("div", { class: "stepper" }, this.fewer, this.count, this.more)),
+      el("div", { class: "labelled" }, "pictures", el("div", { class: "stepper" }, this.fewer, this.count, this.more)),
       el("div", { class: "go" }, this.stop, this.go), this.wrong);
     settings.addEventListener("change", () => this.#show());
     known.addEventListener("change", () => this.#show());
@@ -65,7 +67,8 @@ class MakeRow extends HTMLElement {
   #tell(error) {
     this.wrong.hidden = !error;
     this.wrong.textContent = error?.message ?? "";
-    document.dispatchEvent(new CustomEvent("studio:wrong", { detail: error ? { param: error.param ?? null, message: error.message } : null }));
+    const detail = error && { param: error.param ?? null, message: error.message };
+    document.dispatchEvent(new CustomEvent("studio:wrong", { detail }));
   }
 
   #many(count) {
@@ -95,7 +98,8 @@ class MakeRow extends HTMLElement {
     if (this.drawn !== drawn) {
       this.drawn = drawn;
       this.shapes.replaceChildren(...all.map((shape, i) => el("button", {
-        type: "button", role: "radio", title: `${shape.name}, ${shape.width} × ${shape.height}`, "aria-label": `${shape.name}, ${shape.width} by ${shape.height}`,
+        type: "button", role: "radio", title: `${shape.name}, ${shape.width} × ${shape.height}`,
+        "aria-label": `${shape.name}, ${shape.width} by ${shape.height}`,
         onclick: () => this.#shape(shape, i === 0),
       }, rectangle(shape))));
     }

@@ -1,9 +1,9 @@
-// <making-stage>: the picture in the middle of the page: waiting, coming to be with its film, done with what can be done with it, or failed.
-// It follows what this tab asks for; tells "studio:shows" (detail {id, seed} or null) which picture is there.
+// <making-stage>: the picture in the middle of the page: waiting, coming to be with its film, done with what can be done with it, or
+// failed. It follows what this tab asks for; tells "studio:shows" (detail {id, seed} or null) which picture is there.
 
 import { acts } from "./acts.js";
 import { api } from "./api.js";
-import { el, say } from "./dom.js";
+import { button, el, say } from "./dom.js";
 import { examples } from "./examples.js";
 import { facts, left } from "./facts-of-job.js";
 import { ENDED, jobs } from "./jobs.js";
@@ -20,6 +20,7 @@ class MakingStage extends HTMLElement {
   #place = 0;       // which of its pictures
   #frame = null;    // which frame of its film; null: the picture, or the newest
   #acting = "";
+  #turn = 0;        // how often something else was chosen to be shown: what was asked for before that comes too late
 
   connectedCallback() {
     this.image = el("img", { alt: "", hidden: true, draggable: "false", onload: () => this.#sized() });
@@ -37,9 +38,10 @@ class MakingStage extends HTMLElement {
     this.heard = el("p", { class: "unseen", role: "status" });
     this.film = el("step-film");
     this.film.addEventListener("choose", ({ detail }) => { this.#frame = detail; this.#draw(); });
+    const walk = el("p", { class: "walk" }, this.older, this.newer);
     this.making = el("div", { class: "making" },
       el("div", { class: "shown" }, this.frame, this.others, this.film),
-      el("div", { class: "about" }, this.step, this.failure, this.words, this.facts, this.notes, this.acts, el("p", { class: "walk" }, this.older, this.newer)));
+      el("div", { class: "about" }, this.step, this.failure, this.words, this.facts, this.notes, this.acts, walk));
     this.first = examples();
     this.append(this.making, this.first, this.heard);
 
@@ -67,6 +69,7 @@ class MakingStage extends HTMLElement {
   #picture() { return this.#job?.pictures[this.#place] ?? null; }
 
   #follow(job) {
+    this.#turn++;
     this.#job = job;
     this.#place = 0;
     this.#frame = null;
@@ -94,16 +97,19 @@ class MakingStage extends HTMLElement {
       if (job && await this.#restore(job, picture)) return;
       const running = jobs.running().findLast(({ group, see }) => group === "studio" && !see);
       if (running) return this.#follow(running);
-      const newest = await beside(null, 1);
-      if (newest) await this.#restore(newest.job, newest.id);
+      const turn = this.#turn, newest = await beside(null, 1);
+      if (newest && turn === this.#turn) await this.#restore(newest.job, newest.id);
       else this.#draw();
     } catch {
       this.#draw();   // the connection is gone again, and will come
     }
   }
 
+  // False if there is no such job any more.
   async #restore(id, picture) {
+    const turn = ++this.#turn;
     const job = await jobs.read(id, { quiet: true });
+    if (turn !== this.#turn) return true;
     if (!job) return false;
     if (job.id !== this.#job?.id) this.#frame = null;
     this.#job = job;
@@ -134,23 +140,26 @@ class MakingStage extends HTMLElement {
     const picture = this.#picture();
     document.dispatchEvent(new CustomEvent("studio:shows", { detail: picture ? { id: picture.id, seed: picture.seed } : null }));
     if (!job) return;
+    this.dataset.job = job.id;
     const { state, request } = job, frames = jobs.film(job.id);
     const seen = this.#frame === null ? null : frames[this.#frame] ?? null;
     const source = seen?.image ?? picture?.url ?? frames.at(-1)?.image ?? null;
     this.#size(request, source);
     this.frame.className = `frame ${state === "cancelled" || state === "failed" ? "stopped" : state}`;
     this.frame.disabled = !picture;
-    this.frame.setAttribute("aria-label", picture ? `Open the picture: ${request.prompt || "without words"}` : `The picture, ${this.#stated(job)}`);
+    const called = picture ? `Open the picture: ${request.prompt || "without words"}` : `The picture, ${this.#stated(job)}`;
+    this.frame.setAttribute("aria-label", called);
     this.frame.style.setProperty("--progress", String(job.steps ? (job.step ?? 0) / job.steps : 0));
     this.image.hidden = !source;
     if (source && this.image.getAttribute("src") !== source) this.image.src = source;
-    this.image.alt = seen ? `what was expected after step ${seen.step}` : picture ? request.prompt || "a picture without words" : "what is expected so far";
+    this.image.alt = this.#described(seen, picture, request);
     this.waits.textContent = source ? "" : this.#stated(job);
     this.step.replaceChildren(...this.#headline(job, seen));
     this.step.hidden = !this.step.childNodes.length;
     this.words.textContent = request.prompt || "";
     this.words.hidden = !request.prompt;
-    this.facts.replaceChildren(...facts(job, this.#place).flatMap(([name, value]) => [el("dt", { text: name }), el("dd", { text: value })]));
+    const told = facts(job, this.#place);
+    this.facts.replaceChildren(...told.flatMap(([name, value]) => [el("dt", { text: name }), el("dd", { text: value })]));
     this.notes.replaceChildren(...job.notes.map((text) => el("li", { text })));
     this.notes.hidden = !job.notes.length;
     this.failure.textContent = job.error?.message ?? "";
@@ -158,6 +167,11 @@ class MakingStage extends HTMLElement {
     this.#others(job);
     this.#act(job, picture);
     this.film.show({ frames, last: picture && frames.length ? { image: picture.thumbnail } : null, at: this.#frame });
+  }
+
+  #described(seen, picture, { prompt }) {
+    if (seen) return `what was expected after step ${seen.step}`;
+    return picture ? prompt || "a picture without words" : "what is expected so far";
   }
 
   // Before there is anything to see it has its size, so that nothing moves.
@@ -183,19 +197,26 @@ class MakingStage extends HTMLElement {
     return [];
   }
 
+  #turnTo(place) {
+    this.#place = place;
+    this.#frame = null;
+    this.#keep();
+    this.#draw();
+  }
+
   #others({ pictures }) {
     this.others.hidden = pictures.length < 2;
     while (this.others.children.length > pictures.length) this.others.lastElementChild.remove();
     pictures.forEach(({ thumbnail }, i) => {
-      let button = this.others.children[i];
-      if (!button) {
-        button = el("button", { type: "button", "aria-label": `Picture ${i + 1}`, onclick: () => { this.#place = i; this.#frame = null; this.#keep(); this.#draw(); } }, el("img", { alt: "" }));
-        this.others.append(button);
+      let one = this.others.children[i];
+      if (!one) {
+        one = el("button", { type: "button", "aria-label": `Picture ${i + 1}`, onclick: () => this.#turnTo(i) }, el("img", { alt: "" }));
+        this.others.append(one);
       }
-      const image = button.firstElementChild;
+      const image = one.firstElementChild;
       if (image.getAttribute("src") !== thumbnail) image.src = thumbnail;
-      if (i === this.#place) button.setAttribute("aria-current", "true");
-      else button.removeAttribute("aria-current");
+      if (i === this.#place) one.setAttribute("aria-current", "true");
+      else one.removeAttribute("aria-current");
     });
   }
 
@@ -211,9 +232,9 @@ class MakingStage extends HTMLElement {
         say(error.message, { kind: "error" });
       }
     };
-    const retry = el("button", { type: "button", class: "button", text: job.state === "failed" ? "Try again" : "Make it after all", onclick: tried(() => jobs.retry(job.id)) });
-    const use = el("button", { type: "button", class: "button", text: "Use these settings",
-      onclick: () => document.dispatchEvent(new CustomEvent("studio:use", { detail: { request: { ...job.request, seed: job.seed }, model: job.model } })) });
+    const retry = button(job.state === "failed" ? "Try again" : "Make it after all", tried(() => jobs.retry(job.id)));
+    const asked = { request: { ...job.request, seed: job.seed }, model: job.model };
+    const use = button("Use these settings", () => document.dispatchEvent(new CustomEvent("studio:use", { detail: asked })));
     this.acts.replaceChildren(...(picture ? acts({ picture: { ...picture, job: job.id }, request: job.request, model: job.model })
       : ["failed", "cancelled"].includes(job.state) ? [retry, use] : []));
   }

@@ -8,13 +8,15 @@ import { el, say } from "./dom.js";
 import { Drafts, GROUP } from "./drafts.js";
 import { known } from "./known.js";
 import { Stage } from "./mode-stage.js";
+import { modes } from "./modes.js";
 import { grey } from "./png.js";
 import { regions } from "./regions.js";
 import { settings } from "./state.js";
 import { among, uploaded } from "./taken.js";
 import { toolBar } from "./tools.js";
 
-const CLEAR = ["M5 5l10 10M15 5 5 15"], OPEN = ["M10 13V4M6.5 7.5 10 4l3.5 3.5", "M3.5 12.5v4h13v-4"], SAVE = ["M10 4v9M6.5 9.5 10 13l3.5-3.5", "M3.5 12.5v4h13v-4"];
+const CLEAR = ["M5 5l10 10M15 5 5 15"], TRAY = "M3.5 12.5v4h13v-4";
+const OPEN = ["M10 13V4M6.5 7.5 10 4l3.5 3.5", TRAY], SAVE = ["M10 4v9M6.5 9.5 10 13l3.5-3.5", TRAY];
 const NAMED = 512 ** 2; // pixels of a map of which names are shown
 const DRAFT = 8;
 const DRAWN = ["prompt", "negative", "seed", "guidance", "label", "model", "sampler", "spacing"]; // settings that show in a draft
@@ -30,6 +32,7 @@ export class MapStage extends Stage {
 
   build() {
     this.easel = el("paint-easel", { "aria-label": "Map: paint what is where. Arrow keys move a cross, space paints." });
+    this.easel.describe = (x, y) => `${x}, ${y}: ${this.palette.name(this.easel.field.at(x, y))}`;
     this.palette = el("class-palette");
     this.file = el("input", { type: "file", accept: "image/png", hidden: true, onchange: () => this.#opened() });
     this.picture = el("img", { alt: "The picture of this map", hidden: true });
@@ -39,14 +42,16 @@ export class MapStage extends Stage {
     this.live = el("input", { type: "checkbox", role: "switch", checked: true, onchange: () => { this.#redraw(); this.keep(); } });
     this.steps = slider("Steps of a draft", { min: 1, max: 20, value: DRAFT, change: () => { this.#redraw(); this.keep(); } });
     this.veil = slider("Map shows", { min: 0, max: 1, step: 0.01, value: 1, change: (now) => { this.easel.veil = now; this.keep(); } });
-    this.anew = el("button", { type: "button", class: "button", text: "Another seed", onclick: () => { this.#seed = this.#drawn(); this.#redraw(); this.keep(); } });
-    this.drafts = new Drafts({ request: () => this.#draft(), show: (address, steps) => this.#show(address, steps), tell: (words) => { this.said.textContent = words; } });
+    this.anew = el("button", { type: "button", class: "plain", text: "Another seed", onclick: () => this.#reseed() });
+    this.drafts = new Drafts({
+      request: () => this.#draft(), show: (address, steps) => this.#show(address, steps), tell: (words) => { this.said.textContent = words; },
+    });
     this.bar = toolBar(this.easel, this, ["brush", "eraser", "rectangle", "fill", "pick", "move"],
       act("Clear", CLEAR, () => this.#clear()), act("Open a map", OPEN, () => this.file.click()), act("Save the map", SAVE, () => this.#save()));
     this.body.append(this.bar, this.palette.recent, el("div", { class: "pair" },
       el("figure", {}, this.easel, el("figcaption", {}, this.here)), this.palette,
-      el("figure", {}, el("div", { class: "pane" }, this.waits, this.picture), el("figcaption", {}, this.said))),
-    el("div", { class: "settings" }, el("label", { class: "switch" }, this.live, el("span", { text: "Draw while I paint" })), this.steps, this.veil, this.anew),
+      el("figure", {}, el("div", { class: "pane" }, this.waits, this.picture), el("figcaption", {}, this.said, this.anew))),
+    el("div", { class: "settings" }, el("label", { class: "switch" }, this.live, el("span", { text: "Draw while I paint" })), this.steps, this.veil),
     this.file);
     this.palette.addEventListener("choose", ({ detail }) => this.#choose(detail));
     this.easel.addEventListener("pick", ({ detail }) => { this.palette.value = detail; this.#choose(detail); });
@@ -54,7 +59,10 @@ export class MapStage extends Stage {
     this.easel.addEventListener("point", ({ detail }) => this.#point(detail));
     settings.addEventListener("change", ({ detail }) => {
       if (detail.has("width") || detail.has("height")) this.#sized();
-      if (DRAWN.some((name) => detail.has(name)) && this.checkVisibility()) this.#redraw();
+      if (DRAWN.some((name) => detail.has(name)) && this.checkVisibility() && this.easel.field) this.#redraw();
+    });
+    modes.addEventListener("change", () => {
+      if (this.checkVisibility() && this.easel.field && this.#own === null) this.#redraw();
     });
     this.addEventListener("dragover", (event) => { if (event.dataTransfer.types.includes("Files")) event.preventDefault(); });
     this.addEventListener("drop", (event) => {
@@ -79,6 +87,14 @@ export class MapStage extends Stage {
     return { width: settings.get("width") ?? card.width, height: settings.get("height") ?? card.height };
   }
 
+  // Also in place of a seed that is set: it is asked for one.
+  #reseed() {
+    this.#seed = this.#drawn();
+    if (settings.get("seed") !== null) settings.set({ seed: this.#seed });
+    else this.#redraw();
+    this.keep();
+  }
+
   #drawn() { return String(crypto.getRandomValues(new Uint32Array(1))[0]); }
 
   #sized() {
@@ -95,7 +111,6 @@ export class MapStage extends Stage {
     if (other) this.bar.laid();
     this.easel.style.setProperty("--ratio", field.width / field.height);
     this.picture.parentElement.style.setProperty("--ratio", field.width / field.height);
-    this.picture.classList.toggle("crisp", Math.max(field.width, field.height) < 384);
     if (this.palette.used.length === 0) {
       this.palette.used = [ANY, 0];
       this.palette.value = Math.min(1, this.card.map_classes.length - 1);
@@ -117,7 +132,7 @@ export class MapStage extends Stage {
   }
 
   #point(place) {
-    this.here.textContent = place ? `${place.x}, ${place.y}: ${this.palette.name(this.easel.field.at(place.x, place.y))}` : "";
+    this.here.textContent = place ? this.easel.describe(place.x, place.y) : "";
   }
 
   #clear() {
@@ -134,7 +149,10 @@ export class MapStage extends Stage {
     if (!this.live.checked || this.#empty) {
       this.drafts.stop();
       if (this.#empty) this.#show(null);
-    } else this.drafts.changed();
+    } else {
+      this.#own = null;
+      this.drafts.changed();
+    }
   }
 
   async #uploaded() {
@@ -172,6 +190,7 @@ export class MapStage extends Stage {
     }
     if (this.#shown !== address) return;
     this.picture.src = address;
+    this.picture.classList.toggle("crisp", image.naturalWidth >= this.easel.width && Math.max(this.easel.width, this.easel.height) < 384);
     this.picture.hidden = false;
     const { width, height } = this.easel;
     this.easel.over = { image, left: 0, top: 0, width, height };
@@ -199,7 +218,8 @@ export class MapStage extends Stage {
       const { data } = context.getImageData(0, 0, width, height), map = new Field(width, height, ANY), count = this.card.map_classes.length;
       for (let at = 0; at < map.bytes.length; at++) {
         const [red, green, blue, alpha] = data.subarray(4 * at, 4 * at + 4);
-        if (red !== green || red !== blue || alpha < 255) throw new Error(`${file.name} is in colour or transparent: a map is grey, its levels numbers of classes`);
+        const plain = red === green && red === blue && alpha === 255;
+        if (!plain) throw new Error(`${file.name} is in colour or transparent: a map is grey, its levels numbers of classes`);
         if (red >= count && red !== ANY) throw new Error(`${file.name} says ${red}, which is no class: there are ${count}, from 0`);
         map.bytes[at] = red;
       }

@@ -24,8 +24,8 @@ class Modes extends EventTarget {
 
   start(bar) {
     this.tabs = MODES.map(([name, label]) => el("button", {
-      type: "button", role: "tab", id: `tab-${name}`, "aria-controls": name === "make" ? "words" : `mode-${name}`, text: label, onclick: () => this.go(name),
-      dataset: { name },
+      type: "button", role: "tab", id: `tab-${name}`, "aria-controls": name === "make" ? "words" : `mode-${name}`, text: label,
+      dataset: { name }, onclick: () => this.go(name),
     }));
     bar.append(...this.tabs);
     bar.addEventListener("keydown", (event) => this.#arrows(event));
@@ -35,7 +35,9 @@ class Modes extends EventTarget {
       section.setAttribute("aria-labelledby", `tab-${section.dataset.mode}`);
     }
     known.addEventListener("change", () => this.#show());
-    MODES.forEach(([name], i) => key(`Alt+${i + 1}`, i ? null : `the tabs, to Alt ${MODES.length}`, () => this.#offered(name) ? this.go(name) : false));
+    MODES.forEach(([name], i) => {
+      key(`Alt+${i + 1}`, i ? null : `the tabs, to Alt ${MODES.length}`, () => this.#offered(name) ? this.go(name) : false);
+    });
     this.#show();
   }
 

@@ -1,14 +1,13 @@
 // The options of the chosen sampler: a number for each, under their own names.
 
-import { el } from "./dom.js";
+import { button, el } from "./dom.js";
 import { known } from "./known.js";
 import { settings } from "./state.js";
 import { titled } from "./field-control.js";
 
 export function options(field) {
   const inside = el("div", { class: "options" });
-  const back = el("button", { type: "button", class: "plain back", "aria-label": "Options of the sampler: back to the defaults", text: "reset",
-    onclick: () => settings.set({ options: null }) });
+  const back = button("reset", () => settings.set({ options: null }), { class: "plain back", "aria-label": "Options of the sampler: back to the defaults" });
   const element = el("div", { class: "field", role: "group", "aria-label": titled(field.name), dataset: { name: field.name } },
     el("div", { class: "name" }, el("span", { class: "label", text: titled(field.name) }), back), inside);
 
@@ -29,8 +28,10 @@ export function options(field) {
     inside.dataset.names = names.join();
     inside.replaceChildren(...names.map((name) => el("div", { class: "field" },
       el("div", { class: "name" }, el("label", { for: `option-${name}`, text: name })),
-      el("div", { class: "value" }, el("input", { id: `option-${name}`, type: "number", step: "any", value: given[name] ?? "", placeholder: offered[name] ?? "",
-        oninput: ({ target }) => set(name, target.value === "" || Number.isNaN(Number(target.value)) ? null : Number(target.value)) })))));
+      el("div", { class: "value" }, el("input", {
+        id: `option-${name}`, type: "number", step: "any", value: given[name] ?? "", placeholder: offered[name] ?? "",
+        oninput: ({ target }) => set(name, target.value === "" || Number.isNaN(Number(target.value)) ? null : Number(target.value)),
+      })))));
   };
   return { element, show, tell: () => {}, name: field.name };
 }

@@ -127,9 +127,14 @@ export class PaintStage extends Stage {
     const { field, width, height } = this.easel;
     if (!field) return;
     const painted = field.counts()[PAINTED], share = 100 * painted / (width * height), more = this.edges.margins.some(Boolean);
-    const parts = [painted ? `${share < 1 ? "under 1" : Math.round(share)} % of the picture is painted and will be made anew` : null, more ? "what lies beyond its edges will be drawn" : null];
+    const parts = [
+      painted && `${share < 1 ? "under 1" : Math.round(share)} % of the picture is painted and will be made anew`,
+      more && "what lies beyond its edges will be drawn",
+    ];
     const said = parts.filter(Boolean).join("; ");
-    this.said.textContent = said ? `${said}. All else stays as it is.` : "Paint over what is to be made anew, or pull at an edge to draw more.";
+    this.said.textContent = said
+      ? `${said[0].toUpperCase()}${said.slice(1)}. All else stays as it is.`
+      : "Paint over what is to be made anew, or pull at an edge to draw more.";
   }
 
   #listed() {
@@ -153,7 +158,7 @@ export class PaintStage extends Stage {
   }
 
   // Something over the picture and its margins: what is being made, or was.
-  async #over(url) {
+  async #over(url, within = false) {
     this.#showing = url;
     if (!url) {
       this.easel.over = null;
@@ -169,7 +174,7 @@ export class PaintStage extends Stage {
     }
     if (this.#showing !== url) return;
     const [left, top, right, bottom] = this.edges.margins, { width, height } = this.easel;
-    this.easel.over = { image, left: -left, top: -top, width: left + width + right, height: top + height + bottom };
+    this.easel.over = { image, left: -left, top: -top, width: left + width + right, height: top + height + bottom, within };
     this.easel.veil = 0;
   }
 
@@ -205,7 +210,7 @@ export class PaintStage extends Stage {
   }
 
   preview(job, image) {
-    this.#over(image);
+    this.#over(image, true);
   }
 
   follow({ state }) {

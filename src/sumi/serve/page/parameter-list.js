@@ -48,7 +48,8 @@ class ParameterList extends HTMLElement {
   #control(field) {
     const { name } = field;
     const usual = () => String(known.card()?.[name] ?? field.default ?? /\(default: ([\d.]+)/.exec(field.doc)?.[1] ?? "");
-    const lists = { sampler: () => known.samplers, spacing: () => known.spacings, label: known.card()?.labels?.length ? () => known.card().labels.map((label) => ({ name: label })) : null };
+    const labels = () => known.card().labels.map((label) => ({ name: label }));
+    const lists = { sampler: () => known.samplers, spacing: () => known.spacings, label: known.card()?.labels.length ? labels : null };
     if (name === "options") return options(field);
     if (name === "width") return size();
     return control(field, usual, { choices: lists[name] ?? null, shown: () => this.seed ?? null });
@@ -65,9 +66,9 @@ class ParameterList extends HTMLElement {
   // A field that would mean nothing now is not shown; one that stands in the way is, whatever it is.
   #seen(name) {
     if (settings.get(name) !== null && name !== "eta" && known.applies(name, this.#given)) return true;
-    const card = known.card();
+    const card = known.card(), sampler = known.samplers.find((one) => one.name === (settings.get("sampler") ?? card?.sampler));
     if (["label", "depth", "like"].includes(name)) return known.takes(name);
-    if (name === "eta") return Boolean(known.samplers.find(({ name: one }) => one === (settings.get("sampler") ?? card?.sampler))?.eta) || settings.get("eta") !== null;
+    if (name === "eta") return settings.get("eta") !== null || sampler?.eta === true;
     if (["emphasis", "clip_skip"].includes(name) && card && !card.prompt) return false;
     return known.applies(name, this.#given);
   }

@@ -57,8 +57,8 @@ class PictureView extends HTMLElement {
       el("header", {},
         el("div", { class: "turning" }, this.back, this.on, this.place),
         el("div", { class: "zooming" },
-          sign("farther", "Farther", () => this.zoom.by(Math.SQRT1_2)), this.percent, sign("nearer", "Nearer", () => this.zoom.by(Math.SQRT2)),
-          this.comparing),
+          sign("farther", "Farther", () => this.zoom.by(Math.SQRT1_2)), this.percent,
+          sign("nearer", "Nearer", () => this.zoom.by(Math.SQRT2)), this.comparing),
         el("div", { class: "keeping" },
           this.starring, sign("save", "Download", () => download([this.#info])), sign("bin", "Remove", () => this.#remove()),
           sign("close", "Close", () => this.dialog.close()))),
@@ -230,10 +230,12 @@ class PictureView extends HTMLElement {
   }
 
   #describe() {
-    const { request, model, parameters, at, seed } = this.#info;
-    const dl = settingsOf(request, [
-      ["seed", [el("span", { class: "seed", text: seed }), copier(seed, "the seed")]], ["size", size(this.#info)], ["model", model ?? "sumi"], ["made", when(at)],
-    ]);
+    const { request, model, parameters, at, seed } = this.#info, { prompt, negative } = request;
+    const rows = [["seed", [seed, copier(seed, "the seed")]], ["size", size(this.#info)], ["model", model ?? "sumi"], ["made", when(at)]];
+    const only = (what, taken) => button(`only the ${what}`, () => {
+      settings.set(taken);
+      say(`From the picture: the ${what}`);
+    }, { class: "plain" });
     const start = (mode) => () => this.#away(() => tell("studio:start-from", { picture: this.#info, mode }));
     this.about.replaceChildren(
       ...words(request).filter(Boolean),
@@ -242,13 +244,14 @@ class PictureView extends HTMLElement {
         button("Vary", () => this.#vary(), { title: "a little way off (v)" }),
         button("Use these settings", () => this.#use(), { title: "all of them (u)" })),
       el("p", { class: "or" }, "or take",
-        button("only the words", () => this.#take({ prompt: request.prompt || null, negative: request.negative || null }, "The words are those of the picture"), { class: "plain" }),
-        button("only the seed", () => this.#take({ seed }, "The seed is that of the picture"), { class: "plain" })),
+        only("words", { prompt: prompt || null, negative: negative || null }), only("seed", { seed })),
       el("div", { class: "actions", role: "group", "aria-label": "Go on from it" },
         ...STARTS.filter(([, , field]) => known.takes(field)).map(([label, mode]) => button(label, start(mode))),
         button("See how it came about", () => this.#away(() => tell("studio:see", this.#info)))),
-      dl,
-      el("details", {}, el("summary", { text: "As text, for other programs" }), el("pre", { text: parameters, tabindex: 0 }), copier(parameters, "the text")));
+      settingsOf(request, rows),
+      el("details", {},
+        el("summary", { text: "As text, for other programs" }),
+        el("pre", { text: parameters, tabindex: 0 }), copier(parameters, "the text")));
     this.about.scrollTop = 0;
   }
 
@@ -269,11 +272,6 @@ class PictureView extends HTMLElement {
   #again() { this.#away(() => this.#ask(jobs.again(this.#info.request, this.#info.model), "It is made again")); }
   #vary() { this.#away(() => this.#ask(jobs.vary(this.#info.request, this.#info.model), "A variation is made")); }
   #use() { this.#away(() => tell("studio:use", { request: this.#info.request, model: this.#info.model })); }
-
-  #take(some, told) {
-    settings.set(some);
-    say(told);
-  }
 }
 
 customElements.define("picture-view", PictureView);

@@ -1,6 +1,6 @@
 // <prompt-box>: the prompt, what guidance leads away from, and the prompts that were made before (Alt and the arrows).
 
-import { el, say } from "./dom.js";
+import { button, el, say } from "./dom.js";
 import { jobs } from "./jobs.js";
 import { key } from "./keys.js";
 import { prefs, settings } from "./state.js";
@@ -23,7 +23,7 @@ class PromptBox extends HTMLElement {
     negative.setAttribute("label", "Negative prompt");
     negative.setAttribute("placeholder", "what it should not show");
     this.away = el("div", { class: "negative-words", id: "away" }, el("label", { for: "negative", text: "away from" }), negative);
-    this.toggle = el("button", { type: "button", class: "plain", "aria-controls": "away", text: "Negative prompt", onclick: () => this.#open() });
+    this.toggle = button("Negative prompt", () => this.#open(), { class: "plain", "aria-controls": "away" });
     this.append(this.prompt, this.away);
     this.prompt.append(el("div", { class: "below" }, this.prompt.told, this.toggle));
     this.#show();

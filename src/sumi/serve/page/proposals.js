@@ -14,13 +14,15 @@ export class Proposals {
     this.#does = does;
     const button = (text, run, kind = "button") => el("button", { type: "button", class: kind, text, onclick: run });
     this.count = el("span", { class: "count", role: "status" });
-    this.before = el("button", { type: "button", class: "button", "aria-label": "The proposal before", text: "‹", onclick: () => this.#go(this.at - 1) });
-    this.after = el("button", { type: "button", class: "button", "aria-label": "The next proposal", text: "›", onclick: () => this.#go(this.at + 1) });
+    const turn = (label, text, by) => el("button", { type: "button", class: "button", "aria-label": label, text, onclick: () => this.#go(this.at + by) });
+    this.before = turn("The proposal before", "‹", -1);
+    this.after = turn("The next proposal", "›", 1);
     this.keep = button("Accept", () => this.#does.keep(this.list[this.at]), "primary");
     this.drop = button("Discard", () => this.#discard());
     this.again = button("Try again", () => this.#does.again());
     this.look = button("", () => this.#look(!this.#looking));
-    this.bar = el("div", { class: "proposals", role: "group", "aria-label": "What was made" }, this.before, this.count, this.after, this.keep, this.drop, this.again, this.look);
+    this.bar = el("div", { class: "proposals", role: "group", "aria-label": "What was made" },
+      this.before, this.count, this.after, this.keep, this.drop, this.again, this.look);
     this.#tell();
   }
 

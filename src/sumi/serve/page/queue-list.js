@@ -1,6 +1,6 @@
 // <queue-list>: what runs and waits, whoever asked for it; and what failed, until it is tried again or put away.
 
-import { el, icon, say } from "./dom.js";
+import { button, el, say } from "./dom.js";
 import { left } from "./facts-of-job.js";
 import { jobs } from "./jobs.js";
 import { prefs } from "./state.js";
@@ -12,10 +12,11 @@ class QueueList extends HTMLElement {
 
   connectedCallback() {
     this.count = el("span", { class: "state" });
-    this.clear = el("button", { type: "button", class: "plain", text: "Put failed ones away", onclick: () => this.#putAway(this.#failed().map(({ id }) => id)) });
+    this.clear = button("Put failed ones away", () => this.#putAway(this.#failed().map(({ id }) => id)), { class: "plain" });
     this.list = el("ol");
     this.more = el("p", { class: "state" });
-    this.append(el("section", { "aria-label": "Queue" }, el("header", {}, el("h2", { text: "Queue" }), this.count, this.clear), this.list, this.more));
+    const head = el("header", {}, el("h2", { text: "Queue" }), this.count, this.clear);
+    this.append(el("section", { "aria-label": "Queue" }, head, this.list, this.more));
     for (const kind of ["job", "online"]) jobs.addEventListener(kind, () => this.#soon());
     jobs.addEventListener("preview", ({ detail }) => this.#glance(detail));
     prefs.addEventListener("change", ({ detail }) => detail.has("away") && this.#soon());
@@ -40,7 +41,8 @@ class QueueList extends HTMLElement {
     const all = [...running.filter(({ state }) => state === "running"), ...waiting, ...failed.toReversed()];
     this.hidden = !all.length;
     this.clear.hidden = !failed.length;
-    this.count.textContent = [running.length - waiting.length && `${running.length - waiting.length} running`, waiting.length && `${waiting.length} waiting`].filter(Boolean).join(", ");
+    const counts = [[running.length - waiting.length, "running"], [waiting.length, "waiting"]];
+    this.count.textContent = counts.filter(([n]) => n).map(([n, state]) => `${n} ${state}`).join(", ");
     this.more.textContent = all.length > MOST ? `and ${all.length - MOST} more` : "";
     const seen = all.slice(0, MOST);
     const ids = new Set(seen.map(({ id }) => id));
@@ -62,8 +64,8 @@ class QueueList extends HTMLElement {
     if (!row) {
       const glance = el("img", { class: "glance", alt: "", hidden: true });
       const blank = el("span", { class: "glance" });
-      row = el("li", { dataset: { job: id } }, el("div", {}, glance, blank), el("div", {}, el("p", { class: "name" }), el("p", { class: "state" })),
-        el("div", { class: "deeds" }), el("div", { class: "progress", hidden: true }));
+      const words = el("div", {}, el("p", { class: "name" }), el("p", { class: "state" }));
+      row = el("li", { dataset: { job: id } }, el("div", {}, glance, blank), words, el("div", { class: "deeds" }), el("div", { class: "progress", hidden: true }));
       this.#rows.set(id, row);
     }
     const [, words, deeds, progress] = row.children, [name, told] = words.children;
@@ -94,8 +96,8 @@ class QueueList extends HTMLElement {
         if (error.status !== 409) say(error.message, { kind: "error" });
       }
     };
-    const deed = (label, run) => el("button", { type: "button", class: "plain", text: label, "aria-label": `${label}: ${named}`, onclick: tried(run) });
-    const away = el("button", { type: "button", class: "plain", "aria-label": `Put away: ${named}`, onclick: () => this.#putAway([id]) }, icon("M4 4l8 8M12 4l-8 8"));
+    const deed = (label, run) => button(label, tried(run), { class: "plain", "aria-label": `${label}: ${named}` });
+    const away = button("×", () => this.#putAway([id]), { class: "plain", "aria-label": `Put away: ${named}` });
     return state === "failed" ? [deed("Retry", () => jobs.retry(id)), away] : [deed("Cancel", () => jobs.cancel(id))];
   }
 

@@ -11,10 +11,12 @@ export function shapes({ width, height, multiple }) {
     ? { name, width, height }
     : { name, width: near(Math.sqrt(width * height * ratio)), height: near(Math.sqrt(width * height / ratio)) });
   const own = found.find((shape) => shape.width === width && shape.height === height) ?? { name: "The model's own", width, height };
-  return [own, ...found.filter((shape, i) => shape !== own && found.findIndex((other) => other.width === shape.width && other.height === shape.height) === i)];
+  const same = (one, other) => one.width === other.width && one.height === other.height;
+  return [own, ...found.filter((shape, i) => !same(shape, own) && found.findIndex((other) => same(shape, other)) === i)];
 }
 
 export function rectangle({ width, height }) {
   const longest = Math.max(width, height), w = 13 * width / longest, h = 13 * height / longest;
-  return svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("rect", { x: 8 - w / 2, y: 8 - h / 2, width: w, height: h, rx: 1 }));
+  const drawn = svg("rect", { x: 8 - w / 2, y: 8 - h / 2, width: w, height: h, rx: 1 });
+  return svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, drawn);
 }

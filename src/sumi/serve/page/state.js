@@ -1,8 +1,8 @@
 // What the person chose: kept over reloads, and the same in every tab.
 //   settings (EventTarget): the fields of a request that differ from their defaults, and `model`.
 //     .get(name) -> value or null; .all() -> {name: value}; .set({name: value | null, …}): null is the default again
-//     .use(request, {keepSeed = true}): all of a request in place of what is there; keepSeed false leaves the seed to be drawn. With a `model` in
-//     it (null: the one that comes with sumi) that is chosen, too. .replace(values): these, and no others
+//     .use(request, {keepSeed = true}): all of a request in place of what is there; keepSeed false leaves the seed to be drawn. With a
+//     `model` in it (null: the one that comes with sumi) that is chosen, too. .replace(values): these, and no others
 //       Pictures that it goes by (image, mask, …) are no settings: whoever shows them sets them.
 //   prefs (EventTarget): the same for what is the page's own (theme, simple, mode, …), with .get, .all and .set.
 //   Both tell a "change" (detail: Set of the names that changed), also when another tab made it. Seeds are text: they may have 64 bits.
@@ -52,7 +52,8 @@ class Kept extends EventTarget {
 
   #become(values) {
     const before = this.#values;
-    const names = new Set([...Object.keys(before), ...Object.keys(values)].filter((name) => JSON.stringify(before[name]) !== JSON.stringify(values[name])));
+    const differs = (name) => JSON.stringify(before[name]) !== JSON.stringify(values[name]);
+    const names = new Set([...Object.keys(before), ...Object.keys(values)].filter(differs));
     this.#values = values;
     if (names.size) this.dispatchEvent(new CustomEvent("change", { detail: names }));
   }

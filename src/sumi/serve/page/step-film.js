@@ -1,5 +1,6 @@
 // <step-film>: what the picture looked like after its steps, as far as it was seen: a strip to look through.
-//   .show({frames, last, at}): frames [{step, image}]; last: {image} of the finished picture, or null; at: which is shown, null for the newest
+//   .show({frames, last, at}): frames [{step, image}]; last: {image} of the finished picture, or null; at: which is shown, null:
+//     the newest
 //   event "choose" (detail: the number of the frame, or null for the last)
 
 import { el } from "./dom.js";
@@ -34,8 +35,8 @@ class StepFilm extends HTMLElement {
   #place(i, { name, image, label }) {
     let item = this.strip.children[i];
     if (!item) {
-      const button = el("button", { type: "button", onclick: () => this.#choose(i) }, el("img", { alt: "", draggable: "false" }), el("span"));
-      item = el("li", {}, button);
+      const parts = [el("img", { alt: "", draggable: "false" }), el("span")];
+      item = el("li", {}, el("button", { type: "button", onclick: () => this.#choose(i) }, ...parts));
       this.strip.append(item);
     }
     const [picture, said] = item.firstElementChild.children;

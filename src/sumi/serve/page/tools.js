@@ -21,6 +21,7 @@ const typing = () => document.activeElement?.matches("textarea, input:not([type=
 /** The bar of an easel. names: of TOOLS; stage: while it is seen, the keys are its; more: further buttons. */
 export function toolBar(easel, stage, names, ...more) {
   const tools = choice("Tool", Object.fromEntries(names.map((name) => [name, TOOLS[name]])), { value: easel.tool, change: (name) => take(name) });
+  let laid = 1; // the longer side of the picture that the brush suits
   const size = slider("Size", { min: 1, max: 64, value: easel.brush, curve: 2, change: (now) => { easel.brush = now; easel.mark(); } });
   const back = act("Undo", UNDO, () => step("undo"), "Ctrl+Z"), forth = act("Redo", REDO, () => step("redo"), "Ctrl+Shift+Z");
   const take = (name) => {
@@ -61,9 +62,11 @@ export function toolBar(easel, stage, names, ...more) {
       act("Nearer", NEARER, () => easel.zoom(1.5)), act("Farther", FARTHER, () => easel.zoom(1 / 1.5)), act("All of it", FIT, () => easel.fit())));
   /** For another picture: a brush that suits its size. */
   bar.laid = () => {
-    const side = Math.max(easel.width, easel.height);
-    size.limit(Math.max(8, Math.round(side / 2)));
-    easel.brush = size.value = Math.max(1, Math.round(side / 10));
+    const before = laid;
+    laid = Math.max(easel.width, easel.height);
+    size.limit(Math.max(8, Math.round(laid / 2)));
+    if (Math.abs(Math.log2(laid / before)) < 1) return steps();
+    easel.brush = size.value = Math.max(1, Math.round(laid / 10));
     steps();
   };
   bar.take = take;

@@ -1,5 +1,5 @@
 // A grid of square cells of which only those exist that can be seen, and a few rows around them: rows go round, whatever the length.
-//   new VirtualGrid(box, {label, make() -> cell, fill(cell, index, hurried), seen(first, last, hurried), from}): `box` scrolls; rows, cells and
+//   new VirtualGrid(box, {label, make() -> cell, fill(cell, index, hurried), seen(first, last, hurried)}): `box` scrolls; rows, cells and
 //     their places are made and named here, what is in a cell by `fill`. hurried: it scrolls so fast that pictures would only flash by.
 //   .show({count, size}): lays it out anew; .draw(): fills what is seen again; .reveal(index): scrolls no further than needed
 //   .pin: the index of a cell that stays, seen or not (it has the focus), or null
@@ -128,8 +128,8 @@ export class VirtualGrid {
       this.#rows.delete(row);
       this.#free.push(element);
     }
-    // In the order of their numbers, for those who have them read; what has the focus stays where it is, for it would lose it. Those that are
-    // free are used from the last on, so that a leap, which frees all, moves none of them in the document.
+    // In the order of their numbers, for those who have them read; what has the focus stays where it is, for it would lose it. Those
+    // that are free are used from the last on, so that a leap, which frees all, moves none of them in the document.
     this.#free.sort((one, other) => one.row - other.row);
     let next = null;
     if (pinned < first && pinned !== null) this.#rows.get(pinned) ?? this.#place(pinned, this.body.firstElementChild);

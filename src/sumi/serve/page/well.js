@@ -49,11 +49,10 @@ export class Well extends HTMLElement {
     } catch {
       // Not reached: that is said where the page says it; a picture can be chosen all the same.
     }
-    this.newest.replaceChildren(...items.map((item) => el(
-      "button",
-      { type: "button", title: item.prompt || "no prompt", "aria-label": `Take: ${item.prompt || `picture ${item.number}`}`, onclick: () => this.#take(fetched(item.url, "this picture")) },
-      el("img", { src: item.thumbnail, alt: "", loading: "lazy", decoding: "async" }),
-    )));
+    this.newest.replaceChildren(...items.map(({ prompt, number, url, thumbnail }) => el("button", {
+      type: "button", title: prompt || "no prompt", "aria-label": `Take: ${prompt || `picture ${number}`}`,
+      onclick: () => this.#take(fetched(url, "this picture")),
+    }, el("img", { src: thumbnail, alt: "", loading: "lazy", decoding: "async" }))));
     this.newest.hidden = !items.length;
   }
 

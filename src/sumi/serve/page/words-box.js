@@ -1,5 +1,5 @@
-// <words-box name="prompt" label="Prompt">: a field of a request that is words. Behind the text lies the same text, unseen, on which the server's
-// reading of it is marked: weights, words that the model does not know, mistakes.
+// <words-box name="prompt" label="Prompt">: a field of a request that is words. Behind the text lies the same text, unseen, on which the
+// server's reading of it is marked: weights, words that the model does not know, mistakes.
 
 import { api } from "./api.js";
 import { el } from "./dom.js";
@@ -85,7 +85,8 @@ export class WordsBox extends HTMLElement {
     const strange = [...new Set((read?.words ?? []).filter(({ known }) => !known).map(({ text }) => text.trim()))];
     this.count.textContent = read && read.count !== undefined && !read.error
       ? `${read.count} / ${read.limit} tokens${read.chunks > 1 ? ` · ${read.chunks} chunks` : ""}` : "";
-    this.strange.textContent = strange.length ? `the model does not know ${strange.slice(0, 4).map((word) => `“${word}”`).join(", ")}${strange.length > 4 ? " …" : ""}` : "";
+    const few = strange.slice(0, 4).map((word) => `“${word}”`).join(", ");
+    this.strange.textContent = few && `the model does not know ${few}${strange.length > 4 ? " …" : ""}`;
     this.trouble.textContent = read?.error?.message ?? "";
     this.area.setAttribute("aria-invalid", String(Boolean(read?.error)));
   }
@@ -94,15 +95,18 @@ export class WordsBox extends HTMLElement {
     const text = this.#shown, parts = [];
     let at = 0;
     const marks = this.#words.filter(({ weight, known }) => weight !== 1 || !known).map((word) => ({ ...word, kind: this.#kind(word) }));
-    const place = this.#error?.at;
-    if (typeof place === "number") marks.push({ start: Math.min(place, text.length - 1), end: Math.min(place, text.length - 1) + 1, kind: "wrong" });
+    if (typeof this.#error?.at === "number") {
+      const start = Math.min(this.#error.at, text.length - 1);
+      marks.push({ start, end: start + 1, kind: "wrong" });
+    }
     for (const { start, end, kind, weight } of marks.sort((a, b) => a.start - b.start)) {
       if (start < at || end > text.length) continue;
       const share = `${Math.round(Math.min(18 + 60 * Math.abs((weight ?? 1) - 1), 70))}%`;
       parts.push(text.slice(at, start), el("mark", { class: kind, text: text.slice(start, end), style: { "--share": share } }));
       at = end;
     }
-    this.behind.replaceChildren(...parts, `${text.slice(at)}\u200b`);
+    // Empty, it is as high as what invites to write.
+    this.behind.replaceChildren(...parts, `${text.slice(at) || (text ? "" : this.area.placeholder)}\u200b`);
   }
 
   #kind({ weight, known }) {

@@ -1,6 +1,6 @@
 // Weights of words, as they are typed: (words:1.1).
-//   weigh(text, start, end, by) -> {from, to, made, start, end} or null: what to put in place of text[from:to] so that what is selected weighs
-//     that much more, and what to select then. Without a selection it is the word at the place.
+//   weigh(text, start, end, by) -> {from, to, made, start, end} or null: what to put in place of text[from:to] so that what is selected
+//     weighs that much more, and what to select then. Without a selection it is the word at the place.
 //   moved(words, before, after) -> the words where they are after an edit: those that it touched are left out
 
 const rounded = (weight) => Number(Math.max(weight, 0).toFixed(2));
