@@ -19,6 +19,7 @@ from sumi.errors import SumiError
 from sumi.models.latent_diffusion import LatentDiffusion
 from sumi.pipeline import generate
 from sumi.request import FILES, Request
+from sumi.store.assembly import SHIPPED
 from sumi.store.record import read
 from support import noisy
 
@@ -138,3 +139,12 @@ def test_refused_as_the_file_is(engine: Engine, model: LatentDiffusion, kind: st
     assert job.state == "failed" and job.error is not None
     said = re.sub(rf" {re.escape(os.fspath(tmp_path))}/file", "", str(told.value))
     assert job.error.message == said or (kind == "a map as JPEG" and job.error.message.startswith("the map is in colour"))
+
+
+def test_a_picture_does_not_tell_where_its_model_lies(tmp_path: Path) -> None:
+    with Engine(tmp_path / "engine", devices=("cpu",), models={"mine": SHIPPED}) as engine:
+        done = ended(engine, engine.submit(Request(prompt="a cat", steps=1), model="mine").id)
+        data = engine.picture(done.pictures[0])
+        path = tmp_path / "picture.png"
+        path.write_bytes(data)
+        assert read(path).model == "mine" and str(SHIPPED).encode() not in data and str(tmp_path).encode() not in data

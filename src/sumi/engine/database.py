@@ -89,7 +89,7 @@ class Database:
         self.path = path
         self._here = threading.local()
         self._open: dict[threading.Thread, sqlite3.Connection] = {}
-        self._lock = threading.Lock()
+        self._lock, self._turn = threading.Lock(), threading.Lock()
         with self.writing() as connection:
             self._prepare(connection)
 
@@ -102,7 +102,8 @@ class Database:
     @contextmanager
     def writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
         """A transaction, in which nobody else writes: all of it is done at the end of the `with`, or none. EngineError as `reading`."""
-        with self._told():
+        # Threads of this process wait here for their turn: SQLite's own way of waiting is to sleep and look again, ever longer.
+        with self._told(), self._turn:
             connection = self._connection()
             connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             connection.execute("BEGIN IMMEDIATE")

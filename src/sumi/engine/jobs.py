@@ -116,6 +116,12 @@ class Jobs:
             found = dict(connection.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall())
         return {state: found.get(state, 0) for state in STATES}
 
+    def waiting(self) -> int:
+        """How many jobs are in the queue."""
+        with self.database.reading() as connection:
+            number: int = connection.execute("SELECT count(*) FROM jobs WHERE state = 'queued'").fetchone()[0]
+        return number
+
     def cancel(self, id: str) -> Job:
         """From now on the job is cancelled; its worker stops within one step. One that has ended stays as it is. JobError if none."""
         with self.database.writing() as connection:

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -95,7 +95,9 @@ class Models:
 
     def _load(self, key: tuple[str | None, str | None]) -> "_Loaded":
         name, precision = key
-        return _Loaded.of(load(None if name is None else self.models[name], device=self.device, precision=precision))
+        model = load(None if name is None else self.models[name], device=self.device, precision=precision)
+        # Pictures tell it by the name that was asked for, and not where it lies.
+        return _Loaded.of(replace(model, source=name))
 
 
 @dataclass(frozen=True, eq=False)

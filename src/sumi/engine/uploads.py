@@ -10,7 +10,7 @@ import re
 import subprocess
 import threading
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -32,6 +32,8 @@ START = 60.0
 """Seconds in which the process that opens them has to start."""
 UNUSED = 86_400.0
 """Seconds for which a picture is kept that no job names."""
+REMEMBERED = 10_000
+"""Pictures of which it is known that they were sent before."""
 ERRORS = {kind.__name__: kind for kind in (ImageError, RequestError, PromptError)}
 
 
@@ -50,6 +52,8 @@ class Uploads:
     def __init__(self, folder: Path) -> None:
         self.files = Files(folder / FOLDER, ".png", digits=64, what="picture to go by")
         self._reader = Reader()
+        self._known: dict[bytes, Upload] = {}
+        """By the digest of what was sent: the same picture is often sent again, and need not be opened again."""
 
     def start(self) -> None:
         """Starts the process that opens pictures, so that the first need not wait for it. OSError if the system does not let it."""
@@ -57,13 +61,21 @@ class Uploads:
 
     def take(self, data: bytes) -> Upload:
         """Keeps the picture in a PNG, JPEG or WebP file. ImageError if it is none, OutputError if it cannot be written."""
+        sent = hashlib.sha256(data).digest()
+        with suppress(KeyError, JobError):
+            known = self._known[sent]
+            os.utime(self.files.path(_digest(known.id)))
+            return known
         size, png = self._reader.ask(PLAIN, data)
         digest = hashlib.sha256(png).hexdigest()
         try:
             os.utime(self.files.path(digest))  # it is as good as new
         except JobError:
             self.files.keep(digest, lambda path: path.write_bytes(png))
-        return Upload(f"upload:{digest}", size["width"], size["height"])
+        if len(self._known) >= REMEMBERED:
+            self._known.clear()
+        self._known[sent] = Upload(f"upload:{digest}", size["width"], size["height"])
+        return self._known[sent]
 
     def told(self, data: bytes) -> Record:
         """What a PNG says of how it was made. ImageError if it is none or says nothing, RequestError if that cannot be followed."""

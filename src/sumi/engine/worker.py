@@ -25,6 +25,7 @@ from sumi.engine.results import Results
 from sumi.engine.shelf import Kept
 from sumi.engine.uploads import located, unlocated
 from sumi.errors import EngineError, OutputError
+from sumi.logs import to_stderr
 
 QUEUE = "jobs.sqlite3"
 """In an engine's folder, which is a worker's current one."""
@@ -34,7 +35,7 @@ LOOK, STOP = b"l", b"q"
 """What an engine tells a worker: that there is a job, and that it should end."""
 OF_ITSELF = 75
 """The exit status of a worker that cannot go on for a reason that no job is to blame for."""
-NICE = 5
+NICE = 10
 """How far behind the rest of the machine's programs a worker stands: whoever answers people goes first."""
 REST = 2.0
 """Seconds after which an idle worker looks into the queue though nobody told it to: another process may have written there."""
@@ -230,7 +231,7 @@ def main() -> int:
     told = Settings.from_json(sys.argv[1])
     for number in (signal.SIGINT, signal.SIGTERM):  # which may be sent to all processes: the engine ends this one
         signal.signal(number, signal.SIG_IGN)
-    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(process)d %(message)s")
+    to_stderr(logging.WARNING)
     line = Line(Connection(told.fd))
     os.nice(NICE)
     os.chdir(told.folder)  # what is made of an upload tells its path from here, and not where the folder lies

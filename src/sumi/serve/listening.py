@@ -76,7 +76,8 @@ class Server(uvicorn.Server):
 def bound(settings: Settings) -> socket.socket:
     """A socket that listens where the settings say. EngineError if it cannot."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    opened = socket.socket(family, socket.SOCK_STREAM)
+    # By the protocol's name: asyncio sends small replies at once (TCP_NODELAY) only where a socket says that it is TCP's.
+    opened = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind((settings.host, settings.port))

@@ -55,7 +55,7 @@ class Studio:
         def submitted() -> Job:
             taken = self.engine.taken(request)
             self.check(taken, model)
-            if self.engine.jobs.counts()["queued"] >= self.settings.limits.queue:
+            if self.engine.jobs.waiting() >= self.settings.limits.queue:
                 most = self.settings.limits.queue
                 raise Refusal(429, "queue_full", f"{most} jobs are waiting already: ask again later", {"Retry-After": "10"})
             return self.engine.submit(taken, model=model, priority=priority, key=key, group=group, see=see)

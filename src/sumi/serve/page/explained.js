@@ -11,7 +11,9 @@ export function framed({ name, id, title, why, doc, parts, under = null, wide = 
     told.hidden = !told.hidden;
     ask.setAttribute("aria-expanded", String(!told.hidden));
   };
-  const ask = button("?", asked, { class: "plain ask", "aria-label": `What is ${title}?`, "aria-expanded": "false", "aria-controls": told.id });
+  const ask = button("?", asked, {
+    class: "plain ask", "aria-label": `What is ${title}?`, "aria-expanded": "false", "aria-controls": `${id}-why`,
+  });
   const back = button("", reset, { class: "plain back", "aria-label": `${title}: back to the default`, title: "back to the default" });
   back.append(icon("M3 6h6.5a3.5 3.5 0 0 1 0 7H5M3 6l3-3M3 6l3 3"));
   const wrong = el("p", { class: "wrong", role: "alert", hidden: true });

@@ -92,7 +92,8 @@ function numbers({ field, id, set, usual }) {
   const input = el("input", { type: "text", id,
     oninput: () => { if (right(typed())) set(typed().length ? typed() : null); },
     onchange: () => {
-      if (!right(typed())) say(`${titled(field.name)} takes ${field.count ?? ""} numbers, as in ${SUCH}`.replace("  ", " "), { kind: "error" });
+      const many = field.count ? `${field.count} numbers` : "numbers";
+      if (!right(typed())) say(`${titled(field.name)} takes ${many}, as in ${usual() || SUCH}`, { kind: "error" });
       draw(settings.get(field.name));
     } });
   const draw = (value) => { input.value = value?.join(", ") ?? ""; };

@@ -6,7 +6,8 @@ import { key, keys } from "./keys.js";
 const WORDS = [
   ["(words:1.3)", "weigh more, or less below 1"], ["(words)", "weigh 1.1; brackets in brackets multiply"], ["[words]", "weigh 1 / 1.1"],
   ["[from:to:0.4]", "the first for 0.4 of the steps, then the second"], ["[one|two]", "in turn, a step each"],
-  ["one AND two", "two prompts, each guiding by itself"], ["one BREAK two", "what follows is read apart"], ["\\( \\)", "the signs themselves"],
+  ["one AND two", "two prompts, each guiding by itself"], ["one BREAK two", "what follows is read apart"],
+  ["\\( \\)", "the signs themselves"],
 ];
 const NAMES = { ArrowUp: "↑", ArrowDown: "↓", ArrowLeft: "←", ArrowRight: "→", Escape: "Esc", " ": "Space" };
 

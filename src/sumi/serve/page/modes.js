@@ -14,7 +14,7 @@ class Modes extends EventTarget {
   #name = prefs.get("mode") ?? "make";
 
   name() { return this.#offered(this.#name) ? this.#name : "make"; }
-  stage() { return document.querySelector(`[data-mode="${this.name()}"]`)?.firstElementChild ?? null; }
+  stage() { return document.querySelector(`.mode[data-mode="${this.name()}"]`)?.firstElementChild ?? null; }
 
   go(name) {
     this.#name = name;

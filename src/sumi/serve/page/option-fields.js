@@ -7,7 +7,9 @@ import { titled } from "./field-control.js";
 
 export function options(field) {
   const inside = el("div", { class: "options" });
-  const back = button("reset", () => settings.set({ options: null }), { class: "plain back", "aria-label": "Options of the sampler: back to the defaults" });
+  const back = button("reset", () => settings.set({ options: null }), {
+    class: "plain back", "aria-label": "Options of the sampler: back to the defaults",
+  });
   const element = el("div", { class: "field", role: "group", "aria-label": titled(field.name), dataset: { name: field.name } },
     el("div", { class: "name" }, el("span", { class: "label", text: titled(field.name) }), back), inside);
 

@@ -65,7 +65,8 @@ class QueueList extends HTMLElement {
       const glance = el("img", { class: "glance", alt: "", hidden: true });
       const blank = el("span", { class: "glance" });
       const words = el("div", {}, el("p", { class: "name" }), el("p", { class: "state" }));
-      row = el("li", { dataset: { job: id } }, el("div", {}, glance, blank), words, el("div", { class: "deeds" }), el("div", { class: "progress", hidden: true }));
+      const progress = el("div", { class: "progress", hidden: true });
+      row = el("li", { dataset: { job: id } }, el("div", {}, glance, blank), words, el("div", { class: "deeds" }), progress);
       this.#rows.set(id, row);
     }
     const [, words, deeds, progress] = row.children, [name, told] = words.children;

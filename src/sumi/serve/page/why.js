@@ -5,11 +5,11 @@
 export const about = {
   emphasis: {
     title: "Emphasis",
-    why: "Weights change how large the vectors of words are. Bringing the mean back keeps a heavily weighted prompt from burning the picture.",
+    why: "Weights change how large the vectors of words are. With their mean brought back, heavy weights do not burn the picture.",
   },
   clip_skip: {
     title: "Clip skip",
-    why: "Some models were trained on a layer before the last: they draw better when they are read at that layer. Most are not; then leave it.",
+    why: "Some models were trained on a layer before the last, and draw better when they are read there. Most were not: then leave it.",
   },
   width: {
     title: "Width",
