@@ -3,7 +3,6 @@
 Standard library alone, so that the command line can answer before anything heavy is imported.
 """
 
-import dataclasses
 import difflib
 import json
 import reprlib
@@ -147,7 +146,7 @@ class Request:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields that are set, by name."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        return {name: value for name in FIELDS if (value := getattr(self, name)) is not None}
 
     def to_json(self) -> str:
         """The same as JSON on one line: what a picture carries."""

@@ -163,7 +163,8 @@ def test_a_file_is_called_by_its_own_title_or_by_its_name(tmp_path: Path) -> Non
     assert Catalogue({"mine": file}).card("mine").title == "mine"
 
 
-def test_a_model_is_looked_at_again_when_its_files_have_changed(copied: Path) -> None:
+def test_a_model_is_looked_at_again_when_its_files_have_changed(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sumi.serve.catalogue.FRESH", 0.0)
     catalogue = Catalogue({"copied": copied})
     before = catalogue.known("copied")
     assert catalogue.known("copied") is before
@@ -177,7 +178,8 @@ def test_a_model_is_looked_at_again_when_its_files_have_changed(copied: Path) ->
         catalogue.card("copied")
 
 
-def test_a_yaml_beside_a_file_is_heeded_when_it_comes(tmp_path: Path) -> None:
+def test_a_yaml_beside_a_file_is_heeded_when_it_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sumi.serve.catalogue.FRESH", 0.0)
     file = single(tmp_path / "one.safetensors")
     catalogue = Catalogue({"one": file})
     before = catalogue.known("one")

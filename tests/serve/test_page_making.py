@@ -27,6 +27,9 @@ LONG = 240
 
 expect.set_options(timeout=PATIENCE)
 
+STATE = "import('/page/state.js')"
+"""The settings, as the page has them."""
+
 Opens = Callable[..., Page]
 
 
@@ -153,6 +156,51 @@ def test_words_are_counted_and_marked(same: Page) -> None:
     expect(prompt(same)).to_have_attribute("aria-invalid", "false")
     prompt(same).fill(", ".join(["a red circle"] * 8))
     expect(told).to_contain_text("chunks")
+
+
+def test_words_are_counted_as_the_settings_take_them(same: Page) -> None:
+    """Without emphasis, brackets are words like any other: the count is what the server says of the settings, too."""
+    prompt(same).fill("a (red:1.3) circle")
+    told, marks = same.locator("#prompt-told"), same.locator("words-box[name=prompt] mark")
+    expect(told).to_contain_text("3 / 22 tokens")
+    same.evaluate(f"{STATE}.then(({{ settings }}) => settings.set({{ emphasis: 'off' }}))")
+    expect(told).not_to_contain_text("3 / 22 tokens")
+    expect(marks.filter(has_text="red")).to_have_count(0)
+    same.evaluate(f"{STATE}.then(({{ settings }}) => settings.set({{ emphasis: null }}))")
+    expect(told).to_contain_text("3 / 22 tokens")
+
+
+def test_no_model_is_the_one_that_comes_with_sumi(same: Page) -> None:
+    """A request that names no model keeps the present one; one of which the model is null was made by sumi's own."""
+    use = f"{STATE}.then(({{ settings }}) => {{ settings.set({{ model: 'other' }}); settings.use(%s); return settings.get('model'); }})"
+    models = [same.evaluate(use % given) for given in ("{ steps: 3 }", "{ steps: 3, model: null }", "{ steps: 3, model: 'third' }")]
+    same.evaluate(f"{STATE}.then(({{ settings }}) => settings.replace({{}}))")
+    assert models == ["other", None, "third"]
+
+
+def test_what_is_called_off_is_not_called_unreachable(same: Page) -> None:
+    told = """import("/page/api.js").then(async ({ api }) => {
+      const controller = new AbortController(), asked = api.get("/v1/status", { signal: controller.signal });
+      controller.abort();
+      return asked.then(() => "answered", ({ name }) => name);
+    })"""
+    assert same.evaluate(told) == "AbortError"
+
+
+def test_a_page_from_another_machine_over_http_works(browser: Browser, opened: Studio) -> None:
+    """There, browsers have neither crypto.randomUUID nor a clipboard."""
+    with tabs(browser, opened.url) as (context, opens):
+        context.add_init_script("delete Crypto.prototype.randomUUID; delete Navigator.prototype.clipboard;")
+        tab = opens()
+        assert tab.evaluate("[typeof crypto.randomUUID, typeof navigator.clipboard]") == ["undefined", "undefined"]
+        made(tab, "a cat")
+        copied = """(async () => {
+          const text = new Promise((resolve) => document.addEventListener("copy", ({ target }) => resolve(target.value), { once: true }));
+          (await import("/page/facts.js")).copy("two stars", "Prompt");
+          return text;
+        })()"""
+        assert tab.evaluate(copied) == "two stars"
+        expect(tab.get_by_text("Prompt copied")).to_be_visible()
 
 
 def test_marks_lie_under_their_words(same: Page) -> None:

@@ -26,6 +26,7 @@ CREATE TABLE jobs (
     model TEXT,
     group_name TEXT,
     see INTEGER NOT NULL DEFAULT 0,
+    shelf INTEGER NOT NULL DEFAULT 1,
     shape TEXT NOT NULL,
     pictures INTEGER NOT NULL,
     state TEXT NOT NULL,
@@ -67,11 +68,13 @@ CREATE TABLE pictures (
     width INTEGER NOT NULL,
     height INTEGER NOT NULL,
     starred INTEGER NOT NULL DEFAULT 0,
+    shelved INTEGER NOT NULL DEFAULT 1,
     removed REAL,
     UNIQUE (job, place)
 );
-CREATE INDEX shown ON pictures (number) WHERE removed IS NULL;
-CREATE INDEX starred ON pictures (number) WHERE starred AND removed IS NULL;
+CREATE INDEX shown ON pictures (number) WHERE removed IS NULL AND shelved;
+CREATE INDEX starred ON pictures (number) WHERE removed IS NULL AND shelved AND starred;
+CREATE INDEX loose ON pictures (at) WHERE NOT shelved;
 CREATE INDEX removed ON pictures (removed) WHERE removed IS NOT NULL;
 CREATE VIRTUAL TABLE words USING fts5 (
     prompt, negative, model, seed, starred, tokenize = 'unicode61 remove_diacritics 2', prefix = '1 2 3', columnsize = 0

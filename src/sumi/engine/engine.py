@@ -96,6 +96,7 @@ class Engine:
         key: str | None = None,
         group: str | None = None,
         see: bool = False,
+        shelf: bool = True,
     ) -> Job:
         """Puts a request into the queue: when this returns, it is on the disk. As `Jobs.submit`, of what `taken` makes of it.
 
@@ -107,7 +108,7 @@ class Engine:
             raise RequestError(
                 f"there is no model {model[:80]!a}: use {', '.join(self.models) or 'none, which is the one that comes with sumi'}"
             )
-        job = self.jobs.submit(self.taken(request), model=model, priority=priority, key=key, group=group, see=see)
+        job = self.jobs.submit(self.taken(request), model=model, priority=priority, key=key, group=group, see=see, shelf=shelf)
         self.crew.look()
         return job
 

@@ -44,10 +44,11 @@ class Job:
     """A request in the queue, as it is at one time.
 
     id: opaque, 32 hexadecimal digits. number: its age, the first being 1. request: with a seed. model: by the name that the engine knows it
-    by, or None, the one that comes with sumi. group: a name that jobs may share. see: whether its story is kept. priority: larger goes
-    first. tries: times that a worker died while it ran. position: how many are before it, while it is queued. step of steps: how far it
-    has come, while it runs. created, started, finished: seconds since 1970. error: why it failed. pictures: their ids, once it is done,
-    place by place. removed: those of them that were taken away since. notes: what there is to say of how it was made.
+    by, or None, the one that comes with sumi. group: a name that jobs may share. see: whether its story is kept. shelf: whether its
+    pictures lie in the gallery. priority: larger goes first. tries: times that a worker died while it ran. position: how many are before
+    it, while it is queued. step of steps: how far it has come, while it runs. created, started, finished: seconds since 1970. error: why
+    it failed. pictures: the ids of all that were made, by place, once it is done; removed: of those, which are gone. notes: what there is
+    to say of how it was made.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Job:
     model: str | None
     group: str | None
     see: bool
+    shelf: bool
     state: State
     priority: int
     tries: int
@@ -79,6 +81,7 @@ class Job:
             "request": Request.from_json(row["request"]),
             "group": row["group_name"],
             "see": bool(row["see"]),
+            "shelf": bool(row["shelf"]),
             "position": position,
             "error": None if row["kind"] is None else Failure(row["kind"], row["message"]),
             "pictures": tuple(made),

@@ -49,10 +49,12 @@ class Jobs:
         key: str | None = None,
         group: str | None = None,
         see: bool = False,
+        shelf: bool = True,
     ) -> Job:
         """Puts a request into the queue. `key`: asked again by the same, it is the same job; ConflictError if that was another's.
 
         group: a name that jobs may share. see: its story is kept, too, the page that shows every step; it is of one picture.
+        shelf: its pictures lie in the gallery; others can be had by their ids for a day.
         """
         if not -MOST_PRIORITY <= priority <= MOST_PRIORITY:
             raise RequestError(f"priority must be from {-MOST_PRIORITY} to {MOST_PRIORITY}; got {priority}")
@@ -62,7 +64,7 @@ class Jobs:
             raise RequestError(f"group must be from 1 to {LONGEST_GROUP} printable ASCII characters; got {reprlib.repr(group)}")
         if see and request.count != 1:
             raise RequestError(f"see is for one picture; got a count of {request.count}")
-        body = digest(request.to_json(), model, priority, group, see)
+        body = digest(request.to_json(), model, priority, group, see, shelf)
         with self.database.writing() as connection:
             known = None if key is None else connection.execute("SELECT id, body FROM jobs WHERE key = ?", (key,)).fetchone()
             if known is not None and known["body"] != body:
@@ -70,10 +72,10 @@ class Jobs:
             name = uuid.uuid4().hex if known is None else known["id"]
             if known is None:
                 alike = name if see else shape(request, model)  # a story is of a picture that is computed alone
-                row = (name, seeded(request).to_json(), model, group, see, alike, request.count, priority, key, body, time.time())
+                row = (name, seeded(request).to_json(), model, group, see, shelf, alike, request.count, priority, key, body, time.time())
                 connection.execute(
-                    "INSERT INTO jobs (id, request, model, group_name, see, shape, pictures, state, priority, key, body, created)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?)",
+                    "INSERT INTO jobs (id, request, model, group_name, see, shelf, shape, pictures, state, priority, key, body, created)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?)",
                     row,
                 )
                 rows.tell(connection, [name], "queued")

@@ -18,6 +18,8 @@ MOST = 1000
 """Pictures in an answer."""
 LONGEST = 1000
 """Characters of what is searched for."""
+LOOSE = 86_400.0
+"""Seconds for which a picture is kept that lies in no gallery."""
 LARGEST = 2**63 - 1
 STARRED = ("", "yes")
 """A word of the index, as looking elsewhere for each picture that is found would take long."""
@@ -83,7 +85,7 @@ class Gallery:
         """
         if len(search) > LONGEST:
             raise RequestError(f"a search must be at most {LONGEST} characters; got {len(search)}")
-        found = "FROM pictures WHERE removed IS NULL AND number <= :upto" + (" AND starred" if starred else "")
+        found = "FROM pictures WHERE removed IS NULL AND shelved AND number <= :upto" + (" AND starred" if starred else "")
         if words := _quoted(search):
             words = f"{{prompt negative model seed}} : ({words})" + (" AND starred : yes" if starred else "")
             found = "FROM words WHERE words MATCH :words AND rowid <= :upto"
@@ -128,14 +130,18 @@ class Gallery:
             gone = connection.execute("SELECT number, job, starred FROM pictures WHERE id = ? AND removed IS NOT NULL", (id,)).fetchone()
             if gone is not None:
                 connection.execute("UPDATE pictures SET removed = NULL WHERE number = ?", (gone["number"],))
-                _index(connection, gone["number"], rows.job(connection, gone["job"]), bool(gone["starred"]))
+                job = rows.job(connection, gone["job"])
+                if job.shelf:
+                    _index(connection, gone["number"], job, bool(gone["starred"]))
             return _item(connection, id)
 
     def purge(self, before: float) -> tuple[str, ...]:
-        """Forgets pictures that were removed before a time, in seconds since 1970, for good: their ids."""
+        """Forgets pictures that were removed before a time, in seconds since 1970, and old ones that lie in no gallery: their ids."""
+        past = "FROM pictures WHERE removed <= ? OR (NOT shelved AND at <= ?)"
+        when = (before, time.time() - LOOSE)
         with self.database.writing() as connection:
-            gone = tuple(row["id"] for row in connection.execute("SELECT id FROM pictures WHERE removed <= ?", (before,)))
-            connection.execute("DELETE FROM pictures WHERE removed <= ?", (before,))
+            gone = tuple(row["id"] for row in connection.execute(f"SELECT id {past}", when))
+            connection.execute(f"DELETE {past}", when)
         return gone
 
     def pictures(self) -> set[str]:
@@ -145,13 +151,14 @@ class Gallery:
 
 
 def add(connection: Connection, job: Job, pictures: Sequence[Kept]) -> None:
-    """Puts the pictures of a job into the gallery: part of the transaction that finishes it."""
+    """Puts the pictures of a job into the gallery, if they are to lie there: part of the transaction that finishes it."""
     at = time.time()
     for place, kept in enumerate(pictures):
-        row = (kept.id, job.id, place, at, kept.width, kept.height)
-        added = connection.execute("INSERT INTO pictures (id, job, place, at, width, height) VALUES (?, ?, ?, ?, ?, ?)", row)
+        row = (kept.id, job.id, place, at, kept.width, kept.height, job.shelf)
+        added = connection.execute("INSERT INTO pictures (id, job, place, at, width, height, shelved) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         assert added.lastrowid is not None
-        _index(connection, added.lastrowid, job, False)
+        if job.shelf:
+            _index(connection, added.lastrowid, job, False)
     connection.execute("UPDATE jobs SET made = ? WHERE id = ?", (json.dumps([kept.id for kept in pictures]), job.id))
 
 

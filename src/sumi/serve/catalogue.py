@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from sumi.store.described import read_description, read_index
 from sumi.store.find import ASIDE, INDEX, SUFFIXES, below, find, models_of
 from sumi.store.model import Words
 
+FRESH = 1.0
+"""Seconds for which what was seen of a model's files holds."""
 OWN = "sumi"
 """The id of the model that comes with sumi, which jobs call None."""
 
@@ -53,7 +56,7 @@ class Catalogue:
         if OWN in models:
             raise RequestError(f"{OWN} is the model that comes with sumi: call {models[OWN]} otherwise")
         self._paths = {OWN: SHIPPED, **{name: Path(path) for name, path in models.items()}}
-        self._known: dict[str, tuple[object, Known]] = {}
+        self._known: dict[str, tuple[float, object, Known]] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -66,11 +69,15 @@ class Catalogue:
         if name not in self._paths:
             raise RequestError(f"there is no model {name[:80]!a}{did_you_mean(name[:80], self.names)}: use {', '.join(self.names)}")
         path = self._paths[name]
+        looked, stamp, known = self._known.get(name, (0.0, None, None))
+        if known is not None and time.monotonic() - looked < FRESH:
+            return known
         with readable(path):
-            stamp = _stamp(path)
-            if name not in self._known or self._known[name][0] != stamp:
-                self._known[name] = stamp, described(path, name)
-            return self._known[name][1]
+            now = _stamp(path)
+            if known is None or stamp != now:
+                known = described(path, name)
+        self._known[name] = time.monotonic(), now, known
+        return known
 
     def spec(self, name: str | None) -> ModelSpec:
         """What the model is."""

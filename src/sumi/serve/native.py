@@ -46,7 +46,7 @@ def router(studio: Studio) -> APIRouter:
     ) -> JobReply:
         """Puts a request into the queue. With a key, the same request sent again is the same job."""
         given = await body(asked)
-        known(given, ("request", "model", "priority", "group", "see"))
+        known(given, ("request", "model", "priority", "group", "see", "shelf"))
         request = request_of(typed(given, "request", dict, {}))
         model, group = typed(given, "model", str, None), typed(given, "group", str, None)
         begun = time.time()
@@ -57,6 +57,7 @@ def router(studio: Studio) -> APIRouter:
             key=key,
             group=group,
             see=typed(given, "see", bool, False),
+            shelf=typed(given, "shelf", bool, True),
         )
         if job.created < begun:
             response.status_code = 200

@@ -59,6 +59,7 @@ class JobReply(Reply):
     priority: int
     group: str | None
     see: bool
+    shelf: bool
     position: int | None
     step: int | None
     steps: int | None
@@ -90,6 +91,7 @@ class JobReply(Reply):
             priority=job.priority,
             group=job.group,
             see=job.see,
+            shelf=job.shelf,
             position=job.position,
             step=job.step,
             steps=job.steps,

@@ -38,6 +38,7 @@ def of_job() -> dict[str, Any]:
                 "pattern": "^[ -~]+$",
                 "description": "a name to find it by",
             },
+            "shelf": {"type": "boolean", "default": True, "description": "its pictures lie in the gallery; others are kept for a day"},
             "see": {"type": "boolean", "default": False, "description": "keep the page that shows every step; count must be 1"},
         },
     }

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from math import ceil, sqrt
 from typing import Any, TypeVar
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request as Asked
 
 from sumi.engine.engine import Engine
@@ -24,6 +24,8 @@ log = logging.getLogger("sumi.serve")
 T = TypeVar("T")
 LEADING = ("low_res", "image", "map", "depth")
 """The fields by whose picture the size goes, as `sumi.resolve.given` does it."""
+THREADS = 8
+"""That look at the disk at a time: more would only take turns."""
 GONE = 0.25
 """Seconds between two looks whether the one who asked is still there."""
 
@@ -35,10 +37,11 @@ class Studio:
         self.engine, self.settings = engine, settings
         self.hub = Hub(engine)
         self.catalogue = Catalogue(engine.models)
+        self._threads = CapacityLimiter(THREADS)
 
     async def of(self, called: Callable[[], T]) -> T:
         """What a function gives that looks at the disk, without keeping anyone waiting for it."""
-        return await to_thread.run_sync(called)
+        return await to_thread.run_sync(called, limiter=self._threads)
 
     async def submit(
         self,
@@ -49,6 +52,7 @@ class Studio:
         key: str | None = None,
         group: str | None = None,
         see: bool = False,
+        shelf: bool = True,
     ) -> Job:
         """Puts a request into the queue, if it is within the limits and the model can serve it. RequestError, or Refusal (429)."""
 
@@ -58,7 +62,7 @@ class Studio:
             if self.engine.jobs.waiting() >= self.settings.limits.queue:
                 most = self.settings.limits.queue
                 raise Refusal(429, "queue_full", f"{most} jobs are waiting already: ask again later", {"Retry-After": "10"})
-            return self.engine.submit(taken, model=model, priority=priority, key=key, group=group, see=see)
+            return self.engine.submit(taken, model=model, priority=priority, key=key, group=group, see=see, shelf=shelf)
 
         job = await self.of(submitted)
         said = {"prompt": job.request.prompt, "negative": job.request.negative} if self.settings.prompts else {}

@@ -1,7 +1,9 @@
 // The server, as the page speaks to it.
-//   api.get(path), api.post(path, body), api.put(path), api.del(path) -> what the reply says
+//   api.get(path, {signal}), api.post(path, body), api.put(path), api.del(path) -> what the reply says. What a signal calls off throws
+//     that signal's reason.
 //   api.upload(blob), api.read(blob): the bytes of a picture
 //   All throw ApiError {message, code, param, status}; status 0: sumi cannot be reached.
+//   unique(): a name that nothing else has
 //   Seeds have up to 64 bits, more than a number here holds: whole numbers beyond that are read as text, and a seed that is text is sent as
 //   a number.
 //   listen(path, {event(kind, data, id), up(), down(error)}) -> stop(): server-sent events, taken up again after the last one seen. up: at
@@ -14,6 +16,9 @@ export class ApiError extends Error {
   }
 }
 
+// What browsers have for it, they have not on pages that came over plain http from another machine.
+export const unique = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+
 const TEXT_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
 const SEED_AS_TEXT = /"(?:[^"\\]|\\.)*"/g;
 
@@ -21,7 +26,7 @@ const SEED_AS_TEXT = /"(?:[^"\\]|\\.)*"/g;
 export const readJson = (text) => JSON.parse(text.replace(TEXT_OR_NUMBER, (part) => /^-?\d{16,}$/.test(part) ? `"${part}"` : part));
 export function writeJson(value) {
   const seeds = [];
-  const mark = crypto.randomUUID();
+  const mark = unique();
   const text = JSON.stringify(value, (key, part) => {
     if (!["seed", "variation_seed"].includes(key) || typeof part !== "string" || !/^\d+$/.test(part)) return part;
     seeds.push(BigInt(part).toString());
@@ -41,13 +46,13 @@ async function refusal(reply) {
   }
 }
 
-async function ask(method, path, { body, headers = {} } = {}) {
+async function ask(method, path, { body, headers = {}, signal } = {}) {
   let reply, text;
   try {
-    reply = await fetch(path, { method, body, headers, cache: "no-store", redirect: "error" });
+    reply = await fetch(path, { method, body, headers, signal, cache: "no-store", redirect: "error" });
     if (reply.ok) text = await reply.text();
   } catch {
-    throw unreachable();
+    throw signal?.aborted ? signal.reason : unreachable();
   }
   if (!reply.ok) throw await refusal(reply);
   return text ? readJson(text) : null;
@@ -56,7 +61,7 @@ async function ask(method, path, { body, headers = {} } = {}) {
 const bytes = (blob) => ({ body: blob, headers: { "Content-Type": blob.type || "image/png" } });
 
 export const api = {
-  get: (path) => ask("GET", path),
+  get: (path, { signal } = {}) => ask("GET", path, { signal }),
   post: (path, body = {}, headers = {}) =>
     ask("POST", path, { body: writeJson(body), headers: { "Content-Type": "application/json", ...headers } }),
   put: (path) => ask("PUT", path),

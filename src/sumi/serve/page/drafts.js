@@ -1,9 +1,8 @@
-// Pictures of a map while it is painted: each change asks for a new one, and calls off the one before. They are shown, and not kept.
+// Pictures of a map while it is painted: each change asks for a new one, and calls off the one before. They are shown, and never lie
+// in the gallery.
 //   new Drafts({request() -> Promise<overrides | null>, show(address, steps | null), tell(words)}); .changed(); .stop()
 
-import { api } from "./api.js";
 import { ENDED, jobs } from "./jobs.js";
-import { pictures } from "./pictures.js";
 import { settings } from "./state.js";
 
 export const GROUP = "live";
@@ -16,12 +15,11 @@ export class Drafts {
   #turn = 0; // which change it is: what belongs to an older one is not shown
   #job = null;
   #asked = null; // all that it goes by: the same is not drawn twice
-  #address = null;
 
   constructor(does) {
     this.#does = does;
     jobs.addEventListener("preview", ({ detail }) => { if (detail.job === this.#job) does.show(detail.image); });
-    jobs.addEventListener("picture", ({ detail: { job, picture } }) => { if (job.group === GROUP && jobs.mine(job)) this.#finished(job, picture); });
+    jobs.addEventListener("picture", ({ detail: { job } }) => { if (job.id === this.#job) this.#finished(job); });
     jobs.addEventListener("job", ({ detail: job }) => {
       if (job.id === this.#job && job.state === "failed") does.tell(job.error?.message ?? "the draft failed");
     });
@@ -58,10 +56,11 @@ export class Drafts {
       this.#call(null);
       this.#asked = asked;
       if (!overrides) return;
-      const job = await jobs.submit(overrides, { group: GROUP, priority: PRIORITY });
+      const job = await jobs.submit(overrides, { group: GROUP, priority: PRIORITY, shelf: false });
       if (turn !== this.#turn) return void jobs.cancel(job.id).catch(() => {});
       this.#job = job.id;
-      this.#does.tell("drawing");
+      if (job.pictures.length) this.#finished(job); // it was faster than the reply
+      else this.#does.tell("drawing");
     } catch ({ message }) {
       if (turn !== this.#turn) return;
       this.#asked = null;
@@ -69,18 +68,5 @@ export class Drafts {
     }
   }
 
-  async #finished(job, picture) {
-    try {
-      const blob = job.id === this.#job && await (await fetch(picture.url)).blob();
-      await api.del(picture.url);
-      pictures.dispatchEvent(new CustomEvent("change", { detail: { kind: "removed", items: [{ id: picture.id }] } }));
-      if (!blob || job.id !== this.#job) return;
-      const old = this.#address;
-      this.#address = URL.createObjectURL(blob);
-      await this.#does.show(this.#address, job.steps);
-      if (old) URL.revokeObjectURL(old);
-    } catch {
-      // It stays in the gallery, where it can be removed as any other.
-    }
-  }
+  #finished({ pictures: [{ url }], steps }) { this.#does.show(url, steps); }
 }

@@ -11,11 +11,23 @@ export const when = (seconds) => new Date(1000 * seconds).toLocaleString("en-GB"
 
 export async function copy(text, what) {
   try {
-    await navigator.clipboard.writeText(text);
+    // Pages that came over plain http from another machine have no clipboard, but the old way.
+    if (navigator.clipboard) await navigator.clipboard.writeText(text);
+    else if (!copied(text)) throw new Error();
     say(`${what} copied`);
   } catch {
-    say("This browser lets pages copy only from this computer or over https: select the text instead", { kind: "error" });
+    say("This browser does not let the page copy: select the text instead", { kind: "error" });
   }
+}
+
+function copied(text) {
+  const before = document.activeElement, area = el("textarea", { class: "unseen", value: text, readOnly: true });
+  (before?.closest("dialog") ?? document.body).append(area);   // beside a dialog nothing can be selected
+  area.select();
+  const done = document.execCommand("copy");
+  area.remove();
+  before?.focus();
+  return done;
 }
 
 export const copier = (text, what) => el("button", { type: "button", class: "plain copy", text: "copy", "aria-label": `Copy ${what}`,

@@ -1,7 +1,8 @@
 // The jobs of the server, as far as this page knows them: what it asked for, and what is queued or running.
 //   jobs (EventTarget)
-//     .submit(overrides = {}, {group = "studio", see, priority}) -> Promise<Job>: the settings, and overrides over them (null: without one)
-//     .ask(request, {model, group = "studio", see, priority}) -> Promise<Job>: this request as it is, whatever the settings are
+//     .submit(overrides = {}, {group = "studio", see, priority, shelf}) -> Promise<Job>: the settings, and overrides over them (null: without
+//       one). shelf false: its pictures are for this page alone, and never lie in the gallery
+//     .ask(request, {model, group = "studio", see, priority, shelf}) -> Promise<Job>: this request as it is, whatever the settings are
 //     .again(request, model): the same once more, to the bit; .vary(request, model): a little way off
 //     .cancel(id), .retry(id) -> Promise<Job>; .get(id) -> Job or undefined; .running() -> those queued or running, oldest first
 //     .all() -> all that are known; .mine(job): whether this tab asked for it; .film(id) -> [{step, image}]: previews that came so far
@@ -10,7 +11,7 @@
 //     picture that is finished while the page is open, "asked" (detail Job: just submitted from this tab), "online" (detail bool)
 //   The centre of the page follows the jobs of this tab of group "studio": give another group to those that are shown elsewhere.
 
-import { api, listen } from "./api.js";
+import { api, listen, unique } from "./api.js";
 import { known } from "./known.js";
 import { settings } from "./state.js";
 
@@ -42,9 +43,9 @@ class Jobs extends EventTarget {
     return this.ask(known.fits(given), { model, ...options });
   }
 
-  async ask(request, { model = null, group = "studio", see = false, priority = 0 } = {}) {
-    const headers = { "Idempotency-Key": crypto.randomUUID() };
-    const body = { request, model, priority, group, see };
+  async ask(request, { model = null, group = "studio", see = false, priority = 0, shelf = true } = {}) {
+    const headers = { "Idempotency-Key": unique() };
+    const body = { request, model, priority, group, see, ...(!shelf && { shelf }) };
     // The key makes it safe to ask twice, when the connection went away in between.
     for (const wait of [300, 1_000, null]) {
       try {

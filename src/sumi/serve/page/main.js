@@ -20,9 +20,10 @@ modes.start(document.getElementById("modes"));
 document.addEventListener("studio:use", ({ detail: { request, model, keepSeed = true } }) => {
   const before = settings.all();
   settings.use({ ...request, ...(model !== undefined && { model }) }, { keepSeed });
-  const mode = request.low_res ? "enlarge" : request.mask || request.outpaint ? "paint" : request.image ? "image" : null;
-  const uploadId = request.low_res ?? request.image;
-  if (mode && uploadId) document.dispatchEvent(new CustomEvent("studio:start-from", { detail: { uploadId, mode } }));
+  const { image, mask, outpaint, map, low_res } = request;
+  const mode = low_res ? "enlarge" : mask || outpaint ? "paint" : map ? "map" : image ? "image" : null;
+  const uploadId = { enlarge: low_res, map }[mode] ?? image;
+  if (mode && uploadId) document.dispatchEvent(new CustomEvent("studio:start-from", { detail: { uploadId, mode, mask, outpaint } }));
   else if (!PICTURES.some((name) => request[name])) modes.go("make");
   say("Its settings are in place", { action: { label: "Undo", run: () => settings.replace(before) } });
   document.getElementById("stage").scrollTo?.({ top: 0 });

@@ -69,7 +69,7 @@ export class MapStage extends Stage {
       const file = among(event.dataTransfer);
       if (!file) return;
       event.preventDefault();
-      this.#read(file);
+      this.#read(file, file.name);
     });
   }
 
@@ -208,10 +208,15 @@ export class MapStage extends Stage {
     this.keep();
   }
 
+  async take({ blob, name }) {
+    await this.check();
+    await this.#read(blob, name);
+  }
+
   // A map out of a file: grey levels are the numbers of classes.
-  async #read(file) {
+  async #read(blob, name) {
     try {
-      const bitmap = await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+      const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
       const { width, height } = bitmap;
       const context = new OffscreenCanvas(width, height).getContext("2d");
       context.drawImage(bitmap, 0, 0);
@@ -219,8 +224,8 @@ export class MapStage extends Stage {
       for (let at = 0; at < map.bytes.length; at++) {
         const [red, green, blue, alpha] = data.subarray(4 * at, 4 * at + 4);
         const plain = red === green && red === blue && alpha === 255;
-        if (!plain) throw new Error(`${file.name} is in colour or transparent: a map is grey, its levels numbers of classes`);
-        if (red >= count && red !== ANY) throw new Error(`${file.name} says ${red}, which is no class: there are ${count}, from 0`);
+        if (!plain) throw new Error(`${name} is in colour or transparent: a map is grey, its levels numbers of classes`);
+        if (red >= count && red !== ANY) throw new Error(`${name} says ${red}, which is no class: there are ${count}, from 0`);
         map.bytes[at] = red;
       }
       const { field } = this.easel, { bytes } = map.resized(field.width, field.height);
@@ -231,14 +236,14 @@ export class MapStage extends Stage {
       this.easel.settled();
       this.easel.emit("stroke");
     } catch (error) {
-      say(error instanceof DOMException ? `${file.name} cannot be read as a picture` : error.message, { kind: "error" });
+      say(error instanceof DOMException ? `${name} cannot be read as a picture` : error.message, { kind: "error" });
     }
   }
 
   #opened() {
     const [file] = this.file.files;
     this.file.value = "";
-    if (file) this.#read(file);
+    if (file) this.#read(file, file.name);
   }
 
   async #save() {

@@ -1,6 +1,6 @@
 // What the modes have in common that go by a picture: they take one, keep their work over a reload, follow the jobs that go by it, and say
 // when the chosen model does not take it.
-//   A stage says: static mode, static lacks() and needs (whether and what the model does not do), build(), take(Taken, {made}),
+//   A stage says: static mode, static lacks() and needs (whether and what the model does not do), build(), take(Taken, {made, mask, outpaint}),
 //   work() -> what is kept, restored(work), goesBy(job); and may say follow(job), preview(job, image), finished(job, picture), carded().
 
 import { api } from "./api.js";
@@ -8,7 +8,7 @@ import { el, say } from "./dom.js";
 import { jobs } from "./jobs.js";
 import { work } from "./keep.js";
 import { known } from "./known.js";
-import { started } from "./taken.js";
+import { brought, started } from "./taken.js";
 
 const SOON = 400; // milliseconds until work is kept
 const RECENT = 50; // jobs
@@ -77,7 +77,8 @@ export class Stage extends HTMLElement {
   async #start(detail) {
     try {
       await this.#ready;
-      await this.take(await started(detail), { made: true });
+      const { mask = null, outpaint = null } = detail;
+      await this.take(await started(detail), { made: true, mask: mask && await brought(mask), outpaint });
     } catch ({ message }) {
       say(message, { kind: "error" });
     }

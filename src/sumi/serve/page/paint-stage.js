@@ -11,6 +11,7 @@ import { known } from "./known.js";
 import { Stage } from "./mode-stage.js";
 import { grey } from "./png.js";
 import { Proposals } from "./proposals.js";
+import { settings } from "./state.js";
 import { fetched, fitted, nearest, pngOf, uploaded } from "./taken.js";
 import { toolBar } from "./tools.js";
 
@@ -65,10 +66,17 @@ export class PaintStage extends Stage {
 
   get #version() { return this.#versions[this.#at] ?? null; }
 
-  // made: it comes from the gallery, and some model has drawn it at the size that it is of.
-  async take(taken, { made = false } = {}) {
+  // made: it comes from the gallery, and some model has drawn it at the size that it is of; mask, outpaint: as they were for that.
+  async take(taken, { made = false, mask = null, outpaint = null } = {}) {
     this.#versions = [{ taken, own: made }];
-    await this.#go(0);
+    await this.#go(0, { field: mask && await this.#masked(mask), margins: outpaint });
+  }
+
+  async #masked(mask) {
+    const { width, height } = mask, { data } = (await fitted(mask, width, height)).getContext("2d").getImageData(0, 0, width, height);
+    const field = new Field(width, height), inverted = settings.get("mask_invert") === true;
+    field.bytes.forEach((_, at) => { field.bytes[at] = (data[4 * at] > 127) !== inverted ? PAINTED : 0; });
+    return field.keep();
   }
 
   #sizesOf({ width, height }) {

@@ -70,9 +70,9 @@ class PictureGallery extends HTMLElement {
     shelf.addEventListener("fresh", () => this.#arrived());
     shelf.addEventListener("failed", ({ detail }) => { this.count.textContent = detail.message; });
     picked.addEventListener("change", () => { this.#choose(); this.grid.draw(); });
-    jobs.addEventListener("picture", () => shelf.look());
+    jobs.addEventListener("picture", ({ detail: { job } }) => { if (job.shelf !== false) shelf.look(); });
     jobs.addEventListener("online", ({ detail }) => { if (detail) this.#again(); });
-    prefs.addEventListener("change", ({ detail }) => { 
+    prefs.addEventListener("change", ({ detail }) => {
       if (!detail.has("gallerySize")) return;
       this.size.value = prefs.get("gallerySize") ?? SIZES.usual;
       this.#sized();

@@ -62,7 +62,7 @@ class SeePanel extends HTMLElement {
 
   async #submitted({ id }) {
     const info = await api.get(`/v1/pictures/${id}/info`);
-    return jobs.ask(info.request, { model: info.model, group: `see-${id}`, see: true, priority: SOON });
+    return jobs.ask(info.request, { model: info.model, group: `see-${id}`, see: true, priority: SOON, shelf: false });
   }
 
   // What was missed while the server was not heard.

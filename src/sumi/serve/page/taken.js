@@ -32,8 +32,11 @@ export async function fetched(url, name) {
 
 /** What "studio:start-from" tells of: a picture of the gallery, or something uploaded. */
 export function started({ picture = null, uploadId = null }) {
-  return picture ? fetched(`/v1/pictures/${picture.id}`, "this picture") : fetched(`/v1/uploads/${uploadId.replace("upload:", "")}`, "this picture");
+  return picture ? fetched(`/v1/pictures/${picture.id}`, "this picture") : brought(uploadId);
 }
+
+/** What the server calls by that id. */
+export const brought = (id) => fetched(`/v1/uploads/${id.replace("upload:", "")}`, "this picture");
 
 /** The first picture among what was dropped or pasted, as a File; null if there is none. */
 export function among(transfer) {

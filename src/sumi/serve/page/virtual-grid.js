@@ -86,7 +86,7 @@ export class VirtualGrid {
   #measure() {
     const width = this.box.clientWidth - 2 * GAP;
     const fitting = Math.max(2, Math.floor((width + GAP) / (this.#size + GAP)), Math.ceil(Math.sqrt(this.count * width / TALLEST)));
-    const side = Math.floor((width - (fitting - 1) * GAP) / fitting);
+    const side = Math.max(0, Math.floor((width - (fitting - 1) * GAP) / fitting));   // 0: it is not shown
     if (side !== this.side || fitting !== this.columns) {
       this.columns = fitting;
       this.side = side;

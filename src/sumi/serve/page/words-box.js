@@ -9,7 +9,10 @@ import { settings } from "./state.js";
 import { moved, weigh } from "./words.js";
 
 const PAUSE = 80;   // milliseconds after the last key
+const COUNTED = ["model", "emphasis", "steps"];   // by which settings the count goes
 const LONG = 160;   // characters, from which on it is set smaller
+
+const counted = () => Object.fromEntries(COUNTED.map((name) => [name, settings.get(name)]).filter(([, value]) => value !== null));
 
 export class WordsBox extends HTMLElement {
   #words = [];
@@ -35,6 +38,7 @@ export class WordsBox extends HTMLElement {
     settings.addEventListener("change", ({ detail }) => {
       if (detail.has(this.name) && (settings.get(this.name) ?? "") !== this.area.value) this.value = settings.get(this.name) ?? "";
     });
+    settings.addEventListener("change", ({ detail }) => COUNTED.some((name) => detail.has(name)) && this.#ask());
     known.addEventListener("change", () => this.#ask());
     jobs.addEventListener("online", ({ detail }) => detail && this.#ask());
   }
@@ -69,7 +73,7 @@ export class WordsBox extends HTMLElement {
     if (!prompt.trim()) return this.#tell(null);
     let read;
     try {
-      read = await api.post("/v1/words", { prompt, model: settings.get("model") });
+      read = await api.post("/v1/words", { prompt, ...counted() });
     } catch (error) {
       if (error.status === 0) return;   // the bar says so
       read = { words: [], error: { message: error.message, at: null } };
