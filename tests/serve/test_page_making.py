@@ -172,6 +172,7 @@ def test_words_are_counted_as_the_settings_take_them(same: Page) -> None:
 
 def test_no_model_is_the_one_that_comes_with_sumi(same: Page) -> None:
     """A request that names no model keeps the present one; one of which the model is null was made by sumi's own."""
+    prompt(same).fill("")  # of which no model is asked
     use = f"{STATE}.then(({{ settings }}) => {{ settings.set({{ model: 'other' }}); settings.use(%s); return settings.get('model'); }})"
     models = [same.evaluate(use % given) for given in ("{ steps: 3 }", "{ steps: 3, model: null }", "{ steps: 3, model: 'third' }")]
     same.evaluate(f"{STATE}.then(({{ settings }}) => settings.replace({{}}))")

@@ -213,7 +213,7 @@ def test_what_a_picture_was_made_of_is_taken_up_again(desk: Opens) -> None:
     for _ in range(2):
         stage.get_by_role("slider", name="Draw more on the right").press("ArrowRight")
     of_mask = at.make(count=2)
-    assert of_mask.request.outpaint == (0, 0, 16, 0)
+    assert of_mask.request.outpaint == (0, 0, 32, 0)
 
     at = desk()
     used(at, of_map)

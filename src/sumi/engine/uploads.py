@@ -19,7 +19,7 @@ from typing import Any
 from sumi.engine.files import Files
 from sumi.engine.process import launch
 from sumi.engine.reader import FILE, FOLDER, PLAIN, TOLD
-from sumi.errors import ImageError, JobError, PromptError, RequestError
+from sumi.errors import EngineError, ImageError, JobError, PromptError, RequestError
 from sumi.request import FILES, Request
 from sumi.store.data_urls import data_url
 from sumi.store.images import MAX_BYTES
@@ -135,6 +135,7 @@ class Reader:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._line: Connection | None = None
+        self._closed = False
 
     def start(self) -> None:
         """Starts the process, if there is none."""
@@ -142,7 +143,7 @@ class Reader:
             self._started()
 
     def ask(self, what: bytes, data: bytes) -> tuple[dict[str, Any], bytes]:
-        """What it answers. ImageError if it says so, ends or takes too long; RequestError if it says so."""
+        """What it answers. ImageError if it says so, ends or takes too long; RequestError if it says so; EngineError once it is closed."""
         if len(data) > MAX_BYTES:
             raise ImageError(f"the picture is longer than {MAX_BYTES >> 20} MiB: make it smaller")
         with self._lock:
@@ -154,6 +155,8 @@ class Reader:
                     answer = line.recv_bytes()
             except (EOFError, OSError) as error:
                 self._end()
+                if self._closed:
+                    raise _closing() from error
                 why = f"takes more than {DEADLINE:g} s to open" if late.is_set() else "cannot be opened"
                 raise ImageError(f"the picture {why}: make it smaller, or save it again with another program") from error
         head, _, rest = answer.partition(b"\n")
@@ -163,13 +166,16 @@ class Reader:
         return header, rest
 
     def close(self) -> None:
-        """Ends the process."""
-        if self._process is not None:
-            self._process.kill()  # whatever it is at: so that whoever waits for it gives way
+        """Ends the process, and starts no more."""
+        self._closed = True
+        if (process := self._process) is not None:
+            process.kill()  # whatever it is at: so that whoever waits for it gives way
         with self._lock:
             self._end()
 
     def _started(self) -> tuple[subprocess.Popen[bytes], Connection]:
+        if self._closed:
+            raise _closing()
         if self._process is None or self._line is None or self._process.poll() is not None:
             self._end()
             threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
@@ -202,6 +208,10 @@ def _deadline(process: subprocess.Popen[bytes], late: threading.Event) -> Iterat
         yield
     finally:
         timer.cancel()
+
+
+def _closing() -> EngineError:
+    return EngineError("the engine is closing: send the picture again later")
 
 
 def _digest(id: str) -> str:

@@ -118,9 +118,14 @@ class _Api:
 
     async def png_info(self, asked: Asked) -> dict[str, Any]:
         """What a PNG says of how it was made."""
-        found = texts(sent(Given(await body(asked)).text("image").strip(), "image"))
-        said = found.get(PARAMETERS, "")
-        return {"info": said, "items": found, "parameters": parameters(said) if said else {}}
+        image = Given(await body(asked)).text("image")
+
+        def told() -> dict[str, Any]:
+            found = texts(sent(image.strip(), "image"))
+            said = found.get(PARAMETERS, "")
+            return {"info": said, "items": found, "parameters": parameters(said) if said else {}}
+
+        return await self.studio.of(told)
 
     async def interrogate(self, asked: Asked) -> dict[str, Any]:
         """Refused: no model here says what a picture shows."""

@@ -27,6 +27,10 @@ LARGER, SIDE = 2.0, 512
 """A1111's upscaling_resize, upscaling_resize_w and upscaling_resize_h, where they are not given."""
 
 
+MOST = 1_000_000
+"""Times, or pixels: what is too large for the server is refused once the picture is known."""
+
+
 @dataclass(frozen=True)
 class Extras:
     """What is to become of pictures. second: another upscaler, whose picture is blended in by `share`."""
@@ -49,6 +53,8 @@ class Extras:
         height, share = given.whole("upscaling_resize_h", SIDE), given.number("extras_upscaler_2_visibility", 0.0)
         if mode not in (BY_FACTOR, TO_SIZE) or factor <= 0 or min(width, height) < 1 or not 0 <= share <= 1:
             raise RequestError("resize_mode must be 0 or 1, sizes above 0, and extras_upscaler_2_visibility from 0 to 1")
+        if max(factor, width, height) > MOST:
+            raise RequestError("upscaling_resize and its sizes are too large: ask for less")
         names = [given.text(name) or NONE for name in ("upscaler_1", "upscaler_2")]
         for name in names:
             if name not in UPSCALERS:
@@ -70,8 +76,8 @@ class Enlarger:
 
     async def png(self, asked: Asked, extras: Extras, image: Any) -> bytes:
         """A picture that was sent, larger. RequestError if it would be larger than pictures may be."""
-        studio, data = self._studio, sent(image, "image")
-        upload = await studio.of(lambda: studio.engine.upload(data))
+        studio = self._studio
+        upload = await studio.of(lambda: studio.engine.upload(sent(image, "image")))
         size = extras.target((upload.height, upload.width)) if extras.first != NONE else (upload.height, upload.width)
         studio.settings.limits.check(Request(height=size[0], width=size[1], steps=1), size, 1)
         pixels = await studio.of(lambda: np.asarray(opaque(decoded(studio.engine.uploaded(upload.id), "image"))))

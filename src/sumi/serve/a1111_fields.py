@@ -22,6 +22,8 @@ from sumi.store.record import EMPHASIS
 STEPS, GUIDANCE, STRENGTH, LARGER = 50, 7.0, 0.75, 2.0
 """A1111's own defaults. Of the sizes it is the model's."""
 MOST_STRENGTH = 0.999
+MOST_STEPS = 10_000
+"""That a `Request` may ask for."""
 CHURN = {"s_churn": 0.0, "s_tmin": 0.0, "s_tmax": 0.0, "s_noise": 1.0}
 """Options of samplers, by their one name in both, with the values that change nothing."""
 PIXELS = ("None", "Bicubic")
@@ -116,6 +118,8 @@ def run(steps: int, strength: float, *, fixed: bool) -> tuple[int, float]:
         raise RequestError(f"denoising_strength must be {'above ' if fixed else 'from '}0 to 1, and steps 1 or more; got {strength:g}")
     strength = min(strength, MOST_STRENGTH)
     if fixed:
+        if steps / strength > MOST_STEPS:
+            raise RequestError("denoising_strength is too small for so many steps: raise it, or ask for less")
         total = int(steps / strength)
         return total, steps / total
     return steps, (int(strength * steps) + 1) / steps

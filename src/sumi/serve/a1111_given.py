@@ -9,6 +9,9 @@ from typing import Any, Final
 
 from sumi.errors import RequestError
 
+LARGEST = 2**64 - 1
+"""A seed. With larger numbers nothing can be reckoned, or even said: they are no floats, and may have thousands of digits."""
+
 
 class _Anything:
     """What every value is equal to."""
@@ -101,14 +104,17 @@ class Given:
     def whole(self, name: str, default: int) -> int:
         """A whole number."""
         value = self._value(name)
-        if isinstance(value, int):  # which may have more digits than a float holds
-            return int(value)
-        if isinstance(value, str) and value.strip().removeprefix("-").isdecimal() and len(value) < 40:
-            return int(value)
-        found = self.number(name, default)
-        if found != int(found):
-            raise self._wrong(name, "a whole number")
-        return default if value is None else int(found)
+        written = isinstance(value, str) and value.strip().removeprefix("-").isdecimal() and len(value) < 40
+        if isinstance(value, int) or written:  # which may have more digits than a float holds
+            found = int(value)
+        else:
+            number = self.number(name, default)
+            if number != int(number):
+                raise self._wrong(name, "a whole number")
+            found = default if value is None else int(number)
+        if abs(found) > LARGEST:
+            raise self._wrong(name, f"from {-LARGEST} to {LARGEST}")
+        return found
 
     def flag(self, name: str, default: bool) -> bool:
         """True or false, which may be 1 or 0."""

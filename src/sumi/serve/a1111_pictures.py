@@ -6,8 +6,7 @@ Legend: H W height and width, in pixels.
 """
 
 import base64
-import binascii
-import re
+import string
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +27,8 @@ ORIGINAL = 1
 BLUR, EDITED = 4.0, 1.5
 """A1111's own mask_blur and image_cfg_scale."""
 
+BLANKS = string.whitespace.encode()
+
 Pixels = NDArray[np.uint8]
 
 
@@ -38,10 +39,11 @@ def sent(text: Any, name: str) -> bytes:
     head, comma, rest = text.partition(",")
     if not comma and "://" in text[:20]:
         raise ImageError(f"{name} is an address, and nothing is fetched: send the picture's file as base64")
-    letters = re.sub(r"\s", "", rest if comma and head[:5].lower() == "data:" else text).rstrip("=")
+    body = rest if comma and head[:5].lower() == "data:" else text
     try:
-        return base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True)
-    except (binascii.Error, ValueError) as error:
+        letters = body.encode("ascii").translate(None, BLANKS).rstrip(b"=")
+        return base64.b64decode(letters + b"=" * (-len(letters) % 4), validate=True)
+    except ValueError as error:
         raise ImageError(f"{name} is not base64: send the picture's file so, bare or as a data: URL") from error
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -46,8 +47,9 @@ class Served:
         await self._guard(scope, receive, send)
 
     def end(self) -> None:
-        """Ends every stream."""
+        """Ends every stream, and the opening of pictures, for which requests may wait long, in threads that cannot be ended from here."""
         self.studio.hub.end()
+        threading.Thread(target=self.studio.engine.uploads.close, name="sumi-serve-end").start()
 
 
 def _api(studio: Studio, metrics: Metrics) -> FastAPI:

@@ -72,10 +72,13 @@ class Catalogue:
         looked, stamp, known = self._known.get(name, (0.0, None, None))
         if known is not None and time.monotonic() - looked < FRESH:
             return known
-        with readable(path):
-            now = _stamp(path)
-            if known is None or stamp != now:
-                known = described(path, name)
+        try:
+            with readable(path):
+                now = _stamp(path)
+                if known is None or stamp != now:
+                    known = described(path, name)
+        except CheckpointError as error:  # where a model lies is nobody's business
+            raise CheckpointError(str(error).replace(f"{path.parent}{os.sep}", "")) from error
         self._known[name] = time.monotonic(), now, known
         return known
 

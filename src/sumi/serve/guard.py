@@ -43,6 +43,8 @@ HEADERS = {
 BASIC = ("/sdapi/", "/controlnet/")
 """Where a key may be shown as a password: A1111's clients know nothing else."""
 SAFE = ("same-origin", "none")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""Those that are counted by name: anybody can make up others, each of which would be kept."""
 FORM = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>sumi</title></head>
 <body><main><h1>sumi</h1>
@@ -101,7 +103,7 @@ class Guard:
         given = headers.getlist("host")
         name, bracket, rest = given[0].partition("]") if given and given[0].startswith("[") else ("", "", "")
         name = name + bracket if bracket else (given[0].partition(":")[0] if given else "")
-        port = rest[1:] if bracket else (given[0].partition(":")[2] if given else "")
+        port = rest.removeprefix(":") if bracket else (given[0].partition(":")[2] if given else "")
         if len(given) != 1 or name.lower().rstrip(".") not in self.hosts or (port and not port.isdecimal()):
             raise Refusal(421, "host", "this server is not known by that name: see --host-name of sumi serve")
 
@@ -163,7 +165,7 @@ class Guard:
         """One line of JSON for a request: by its route, which tells nothing that was asked."""
         route = scope.get("route")
         method, named = scope["method"], getattr(route, "path", None)
-        method = method if method.isalpha() and len(method) < 10 else "?"
+        method = method if method in METHODS else "?"
         line = {
             "event": "request",
             "method": method,

@@ -18,13 +18,19 @@ MOST = 512
 """Connections at a time; others are told to come again."""
 IDLE = 15
 """Seconds for which a connection may lie open between two requests."""
+STALLED = 60.0
+"""Seconds after which one who takes nothing of what is sent is let go."""
 
 
 class Prompt(H11Protocol):
-    """HTTP/1.1, of clients that say in time what they want: a request's head has to be whole `patience` seconds after it may come."""
+    """HTTP/1.1, of clients that say in time what they want: a request's head has to be whole `patience` seconds after it may come.
 
-    patience = 10.0
+    And that take what is sent: one that lets replies lie for `stalled` seconds, so that no more can be sent, is let go.
+    """
+
+    patience, stalled = 10.0, STALLED
     _deadline: asyncio.TimerHandle | None = None
+    _untaken: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -32,7 +38,17 @@ class Prompt(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect(None)
+        self._taken()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._taken()
+        self._untaken = self.loop.call_later(self.stalled, self.transport.abort)  # to close is to wait until all is sent
+
+    def resume_writing(self) -> None:
+        self._taken()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         before = self.cycle
@@ -44,6 +60,12 @@ class Prompt(H11Protocol):
         super().on_response_complete()
         if self.cycle is None or self.cycle.response_complete:  # the next one may have come with this one
             self._expect(self.patience + IDLE)
+
+    def _taken(self) -> None:
+        """What was sent is taken, or there is nobody to take it."""
+        if self._untaken is not None:
+            self._untaken.cancel()
+        self._untaken = None
 
     def _expect(self, seconds: float | None) -> None:
         """From now on a head is awaited; None: it is there, or there will be none."""

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from sumi.engine.job import Failure
-from sumi.errors import ConflictError, EngineError, JobError, SumiError
+from sumi.errors import ConflictError, EngineError, JobError, OutputError, SumiError
 from sumi.request import FIELDS
 
 
@@ -33,6 +33,10 @@ OURS = ("defect", "memory", "poison", "nan", "output")
 """Failures that asking otherwise may not mend: all others are of what was asked."""
 
 
+LONGEST = 1000
+"""Characters of a message."""
+
+
 def reply(status: int, code: str, message: str, *, param: str | None = None, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The reply that tells of a problem."""
     kind = "server_error" if status >= 500 else "authentication_error" if status in (401, 403) else "invalid_request_error"
@@ -46,6 +50,8 @@ def reply(status: int, code: str, message: str, *, param: str | None = None, hea
 def told(error: SumiError) -> JSONResponse:
     """The reply to an error of sumi's family."""
     message = " ".join(str(error).split())
+    if len(message) > LONGEST:  # of a name that was sent, perhaps
+        message = message[:LONGEST] + "..."
     match error:
         case Refusal():
             return reply(error.status, error.code, message, headers=error.headers)
@@ -56,7 +62,7 @@ def told(error: SumiError) -> JSONResponse:
             return reply(404, "not_found", message)
         case ConflictError():
             return reply(409, "conflict", message)
-        case EngineError():  # it may name folders
+        case EngineError() | OutputError():  # it may name folders
             return reply(503, "unavailable", "the engine cannot do this now: ask again later", headers={"Retry-After": "5"})
     first = message.partition(" ")[0]
     return reply(400, type(error).__name__.removesuffix("Error").lower(), message, param=first if first in FIELDS else None)

@@ -15,6 +15,8 @@ from sumi.serve.problems import Refusal
 
 LARGE = 100_000
 """Bytes from which reading is left to a thread."""
+MOST_VALUES = 100_000
+"""In a body, about: a hundred thousand empty lists are quickly sent, and take hundreds of times as much memory, and long, to read."""
 
 
 async def body(asked: Asked) -> dict[str, Any]:
@@ -29,7 +31,9 @@ async def body(asked: Asked) -> dict[str, Any]:
 
 
 def parsed(data: bytes) -> dict[str, Any]:
-    """The object that JSON in UTF-8 holds. RequestError for anything else."""
+    """The object that JSON in UTF-8 holds. RequestError for anything else, and for one of more than `MOST_VALUES`."""
+    if len(data) > MOST_VALUES and sum(map(data.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        raise RequestError("the body holds too many values: send less")
     try:
         value = json.loads(data.decode("utf-8"), parse_constant=_infinite, parse_float=_finite, object_pairs_hook=_once)
         if b"\\u" in data:

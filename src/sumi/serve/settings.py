@@ -19,7 +19,8 @@ class Limits:
     """How much one client may ask for. What is beyond is refused before anything is computed.
 
     side: of a picture, in pixels, after `hires`. pixels: of a picture. steps: of both passes together. count: pictures of a job.
-    work: pixels x steps x pictures x parts of the prompt. queue: jobs that wait. prompt: characters. body: bytes of a request's body.
+    work: pixels x steps x pictures x parts of the prompt; a pixel as often as it lies in a window. queue: jobs that wait.
+    prompt: characters. body: bytes of a request's body.
     patience: seconds in which a part of a body, or the rest of a request's head, has to come. hurry: seconds for all of a body.
     """
 
@@ -40,6 +41,8 @@ class Limits:
         side, area = max(size) * larger, size[0] * size[1] * larger * larger
         first = len(request.sigmas) - 1 if request.sigmas else request.steps or steps
         total = first + ((request.hires_steps or first) if request.hires else 0)
+        overlap = (request.tile or 0) // 2 if request.tile_overlap is None else request.tile_overlap
+        again = (request.tile / max(1, request.tile - overlap)) ** 2 if request.tile and request.tile < side else 1.0
         parts = 1 + len(re.findall(r"\bAND\b", request.prompt))
         for asked, most, what in (
             (side, self.side, f"a side of a picture may be {self.side} pixels here at most"),
@@ -47,7 +50,11 @@ class Limits:
             (total, self.steps, f"steps may be {self.steps} here at most"),
             (request.count, self.count, f"count may be {self.count} here at most"),
             (max(len(request.prompt), len(request.negative)), self.prompt, f"a prompt may be {self.prompt} characters long here"),
-            (area * total * request.count * parts, self.work, "pixels times steps times pictures are too many: this is the work of hours"),
+            (
+                area * total * request.count * parts * again,
+                self.work,
+                "pixels times steps times pictures are too many: this is the work of hours",
+            ),
         ):
             if asked > most:
                 raise RequestError(f"{what}: ask for less")
@@ -109,14 +116,13 @@ def is_loopback(host: str) -> bool:
 def secret(header: str, key: str, *, basic: bool) -> bool:
     """Whether an Authorization header shows the key: as a bearer token, or as a password where `basic`."""
     import base64
-    import binascii
 
     scheme, _, rest = header.strip().partition(" ")
     shown = rest.strip()
     if basic and scheme.lower() == "basic":
         try:
             shown = base64.b64decode(shown, validate=True).decode("utf-8").partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # it is not base64, or not ASCII, or what it holds is not UTF-8
             return False
     elif scheme.lower() != "bearer":
         return False
