@@ -202,7 +202,7 @@ class Field:
         if isinstance(value, str) and not _is_unicode(value):
             raise PromptError(f"the {name} is not Unicode text: type it again, in UTF-8")
         if self.choice and value not in self.choice:
-            raise RequestError(f"there is no {name} {value!r}{did_you_mean(value, self.choice)}: use {', '.join(self.choice)}")
+            raise RequestError(f"there is no {name} {value[:80]!r}{did_you_mean(value, self.choice)}: use {', '.join(self.choice)}")
         return float(value) if self.type is float else value
 
     def read(self, name: str, text: str) -> Any:

@@ -52,7 +52,7 @@ def test_what_it_says_and_how_it_is_opened(tmp_path: Path) -> None:
         _, log = program.communicate(timeout=ENDS)
         assert program.returncode == 143
         lines = [json.loads(line) for line in log.splitlines()]
-        assert {"request", "submitted", "queued"} <= {line.get("event") for line in lines}
+        assert {"request", "submitted"} <= {line.get("event") for line in lines}
         assert "secret" not in log and key not in log
     with running(tmp_path / "studio", "--log-prompts") as (program, said, address):
         assert key in said, "the key of a folder stays"

@@ -18,7 +18,7 @@ from PIL import Image, PngImagePlugin
 
 from engine.helpers import ended, files
 from sumi.engine.engine import Engine
-from sumi.engine.uploads import Upload, Uploads, located
+from sumi.engine.uploads import Reader, Upload, Uploads, located
 from sumi.errors import ImageError, JobError, OutputError, RequestError
 from sumi.request import FILES, Request
 from sumi.store.record import Record
@@ -182,9 +182,9 @@ def test_what_is_too_long_is_not_even_opened(tmp_path: Path) -> None:
 
 
 def test_a_process_that_breaks_or_stalls_is_replaced(uploads: Uploads, monkeypatch: pytest.MonkeyPatch) -> None:
-    data, pids = file(Image.fromarray(COLOUR)), []
-    for end in (signal.SIGKILL, signal.SIGSTOP, None):
-        uploads.take(data)
+    pids: list[int] = []
+    for number, end in enumerate((signal.SIGKILL, signal.SIGSTOP, None)):
+        uploads.take(file(Image.new("L", (8, 8), number)))
         process = uploads._reader._process
         assert process is not None
         pids.append(process.pid)
@@ -196,7 +196,7 @@ def test_a_process_that_breaks_or_stalls_is_replaced(uploads: Uploads, monkeypat
             with pytest.raises(
                 ImageError, match=r"the picture takes more than 0\.2 s to open: make it smaller, or save it again with another"
             ):
-                uploads.take(data)
+                uploads.take(file(Image.new("L", (8, 8), 99)))
             assert process.returncode == -signal.SIGKILL
         else:
             process.wait()
@@ -323,3 +323,19 @@ def test_what_no_job_names_is_swept_when_it_is_old(begin: Callable[..., Engine])
     assert {name for name in files(engine) if name.startswith("uploads")} == {f"uploads/{id[7:]}.png" for id in (named, young)}
     with pytest.raises(JobError):
         engine.uploaded(old)
+
+
+def test_what_was_sent_before_is_not_opened_again(uploads: Uploads, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = file(Image.fromarray(COLOUR))
+    first = uploads.take(data)
+    monkeypatch.setattr(Reader, "ask", lambda *_: pytest.fail("it was opened again"))
+    assert uploads.take(data) == first
+    monkeypatch.undo()
+    uploads.files.path(first.id.partition(":")[2]).unlink()
+    assert uploads.take(data) == first and uploads.png(first.id)
+
+
+def test_the_last_of_the_disk_is_left(uploads: Uploads, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sumi.engine.uploads.SPARE", 1 << 62)
+    with pytest.raises(OutputError, match="hardly any space"):
+        uploads.take(file(Image.new("L", (8, 8), 7)))

@@ -118,11 +118,11 @@ def test_long_names_are_not_told_again(stub: Studio) -> None:
 def test_windows_that_lie_on_one_another() -> None:
     """Of windows a step apart there are hundreds for each pixel, which was not reckoned."""
     size, limits = (1024, 1024), Limits()
-    for tile in ({}, {"tile": 64}, {"tile": 64, "tile_overlap": 32}, {"tile": 1024, "tile_overlap": 1000}):
-        limits.check(Request(steps=100, **tile), size, 20)
-    for overlap in (60, 64, 8192):
+    for tile, overlap in ((None, None), (64, None), (64, 32), (1024, 1000)):
+        limits.check(Request(steps=100, tile=tile, tile_overlap=overlap), size, 20)
+    for most in (60, 64, 8192):
         with pytest.raises(RequestError, match="hours"):
-            limits.check(Request(steps=100, tile=64, tile_overlap=overlap), size, 20)
+            limits.check(Request(steps=100, tile=64, tile_overlap=most), size, 20)
 
 
 def test_full_disk_is_no_fault_of_the_client() -> None:

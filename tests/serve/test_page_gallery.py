@@ -274,7 +274,7 @@ def test_new_pictures_come_on_top_without_moving_what_is_looked_at(opens: Opened
         httpx.delete(f"{many.url}/v1/pictures/{item['id']}")
 
 
-def test_the_very_first_picture_comes_by_itself(opens: Opened, begin: Callable[..., Studio]) -> None:
+def test_the_very_first_picture_comes_by_itself(begin: Callable[..., Studio], opens: Opened) -> None:
     """Where there was nothing, nothing is looked at that could move; and what is made aside from the gallery stays out of it."""
     studio = begin(key=None)
     tab = opens(studio, empty=True)

@@ -222,10 +222,11 @@ class Engine:
         self.close()
 
     def _tidy(self) -> None:
-        """Purges what can be restored no more."""
+        """Purges what can be restored no more, and pictures to go by that nobody went by."""
         while not self._closing.wait(TIDIED):
             try:
                 self.results.remove(self.shelf.purge(time.time() - KEPT))
+                self.uploads.sweep(self.jobs.uploads())
             except EngineError as error:  # of the disk, which may recover
                 log.error("%s", error)
 

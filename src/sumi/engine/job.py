@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeAlias
 
-from sumi.errors import SumiError
+from sumi.errors import CheckpointError, SumiError
 from sumi.request import FIELDS, FILES, Request
 
 State: TypeAlias = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -33,6 +33,8 @@ class Failure:
     def of(cls, error: BaseException) -> "Failure":
         """Of an error of sumi's family its own line; of anything else, which is a defect of sumi, what it calls itself."""
         line = " ".join(str(error).split())[:300]
+        if isinstance(error, CheckpointError):  # it names files of this machine
+            return cls("checkpoint", "the model cannot be loaded: look at its file with sumi inspect, where the server is")
         if isinstance(error, SumiError):
             return cls(type(error).__name__.removesuffix("Error").lower(), line)
         said = f" ({line})" if line else ""

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import threading
 from collections.abc import Collection, Iterator
@@ -19,7 +20,7 @@ from typing import Any
 from sumi.engine.files import Files
 from sumi.engine.process import launch
 from sumi.engine.reader import FILE, FOLDER, PLAIN, TOLD
-from sumi.errors import EngineError, ImageError, JobError, PromptError, RequestError
+from sumi.errors import EngineError, ImageError, JobError, OutputError, PromptError, RequestError
 from sumi.request import FILES, Request
 from sumi.store.data_urls import data_url
 from sumi.store.images import MAX_BYTES
@@ -32,6 +33,8 @@ START = 60.0
 """Seconds in which the process that opens them has to start."""
 UNUSED = 86_400.0
 """Seconds for which a picture is kept that no job names."""
+SPARE = 256 << 20
+"""Bytes of a disk that are left to the queue and to what is made."""
 REMEMBERED = 10_000
 """Pictures of which it is known that they were sent before."""
 ERRORS = {kind.__name__: kind for kind in (ImageError, RequestError, PromptError)}
@@ -71,6 +74,8 @@ class Uploads:
         try:
             os.utime(self.files.path(digest))  # it is as good as new
         except JobError:
+            if shutil.disk_usage(self.files.folder).free < SPARE + len(png):
+                raise OutputError("hardly any space is left for pictures to go by: free some, and send it again") from None
             self.files.keep(digest, lambda path: path.write_bytes(png))
         if len(self._known) >= REMEMBERED:
             self._known.clear()

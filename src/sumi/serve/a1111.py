@@ -170,7 +170,7 @@ class _Api:
             raise RequestError(f"n_iter times batch_size may be {studio.settings.limits.count} here at most; got {count}")
         if from_pictures:
             edits = takes(spec, "image_guidance")
-            pictures = await studio.of(lambda: started(given, wished.request, options, studio.engine, edits=edits))
+            pictures = await studio.opened(lambda: started(given, wished.request, options, studio.engine, edits=edits))
             requests = wished.requests(pictures)
         else:
             wished = replace(wished, request=larger(given, wished.request, spec.size))

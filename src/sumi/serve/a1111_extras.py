@@ -77,7 +77,7 @@ class Enlarger:
     async def png(self, asked: Asked, extras: Extras, image: Any) -> bytes:
         """A picture that was sent, larger. RequestError if it would be larger than pictures may be."""
         studio = self._studio
-        upload = await studio.of(lambda: studio.engine.upload(sent(image, "image")))
+        upload = await studio.opened(lambda: studio.engine.upload(sent(image, "image")))
         size = extras.target((upload.height, upload.width)) if extras.first != NONE else (upload.height, upload.width)
         studio.settings.limits.check(Request(height=size[0], width=size[1], steps=1), size, 1)
         pixels = await studio.of(lambda: np.asarray(opaque(decoded(studio.engine.uploaded(upload.id), "image"))))

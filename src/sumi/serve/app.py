@@ -93,8 +93,12 @@ def _api(studio: Studio, metrics: Metrics) -> FastAPI:
 
 async def _count(studio: Studio, metrics: Metrics) -> None:
     """Counts what happens to jobs, and logs it: their ids, and nothing that was asked for."""
-    async for happening in studio.hub.happenings():
-        if isinstance(happening, Event):
+    last: int | None = None
+    while not studio.hub.closed:  # a stream ends as well when it is not kept up with
+        async for happening in studio.hub.happenings(after=last):
+            if not isinstance(happening, Event):
+                continue
+            last = happening.number
             metrics.happened(happening)
             if happening.kind not in ("step", "note"):
                 log.info(json.dumps({"event": happening.kind, "job": happening.job, "error": happening.data.get("error")}))

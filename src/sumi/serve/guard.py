@@ -8,6 +8,7 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs, urlencode
@@ -42,6 +43,8 @@ HEADERS = {
 """What every reply says, unless its route says otherwise."""
 BASIC = ("/sdapi/", "/controlnet/")
 """Where a key may be shown as a password: A1111's clients know nothing else."""
+BODIES = 16
+"""The largest bodies that may be under way at a time."""
 SAFE = ("same-origin", "none")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """Those that are counted by name: anybody can make up others, each of which would be kept."""
@@ -56,12 +59,20 @@ FORM = """<!doctype html>
 log = logging.getLogger("sumi.serve")
 
 
+@dataclass
+class Held:
+    """How many bytes of bodies are being read or answered at the moment."""
+
+    bytes: int = 0
+
+
 class Guard:
     """An application behind a door."""
 
     def __init__(self, app: App, settings: Settings, metrics: Metrics) -> None:
         self.app, self.settings, self.metrics = app, settings, metrics
         self.hosts = settings.known_hosts
+        self._held = Held()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -69,7 +80,7 @@ class Guard:
         if scope["type"] != "http":
             return await send({"type": "websocket.close", "code": 1008})
         reply = _Reply(send)
-        body = _Body(receive, self.settings)
+        body = _Body(receive, self.settings, self._held)
         try:
             answer = self._admitted(scope)
             if answer is not None:
@@ -81,6 +92,7 @@ class Guard:
             if reply.status is None:
                 await told(error)(scope, receive, reply)
         finally:
+            body.end()
             self._log(scope, reply)
 
     def _admitted(self, scope: Scope) -> Response | None:
@@ -201,8 +213,8 @@ class _Reply:
 class _Body:
     """What is received: no more than the limit, and no slower."""
 
-    def __init__(self, receive: Receive, settings: Settings) -> None:
-        self._receive, self._limits = receive, settings.limits
+    def __init__(self, receive: Receive, settings: Settings, held: Held) -> None:
+        self._receive, self._limits, self._held = receive, settings.limits, held
         self._until = time.monotonic() + self._limits.hurry
         self._size, self._whole = 0, False
 
@@ -225,10 +237,19 @@ class _Body:
             raise Refusal(408, "slow", "the body did not come in time: send it again, at once", {"Connection": "close"}) from None
         if message["type"] == "http.request":
             self._size += len(message.get("body", b""))
+            self._held.bytes += len(message.get("body", b""))
             self._whole = not message.get("more_body", False)
             if self._size > self._limits.body:
                 raise self._large()
+            if self._held.bytes > BODIES * self._limits.body:
+                raise Refusal(
+                    503, "busy", "too much is being sent at the moment: ask again later", {"Retry-After": "5", "Connection": "close"}
+                )
         return message
+
+    def end(self) -> None:
+        """The request is over."""
+        self._held.bytes -= self._size
 
     def _large(self) -> Refusal:
         most = self._limits.body >> 20

@@ -1,6 +1,7 @@
 """What happens in the engine, told to everyone who listens: read once, however many they are."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import suppress
@@ -12,8 +13,12 @@ from sumi.engine.engine import Engine
 from sumi.engine.job import Event
 from sumi.errors import EngineError
 
+log = logging.getLogger("sumi.serve")
+
 QUIET = 10.0
 """Seconds after which one who listens is told that nothing happened."""
+PAUSE = 1.0
+"""Seconds before what could not be read is read again."""
 HELD = 2000
 """Happenings that wait for one who listens slowly; beyond that, its stream ends, and it may come again."""
 
@@ -130,7 +135,10 @@ class Hub:
                         self.number = event.number
                         self._tell(event)
             except EngineError:  # of the disk: what is written then is read when it is stirred again
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(PAUSE)
+            except Exception:  # a defect, over which those who listen are not left alone
+                log.exception("what happened could not be told")
+                await asyncio.sleep(PAUSE)
 
     def _tell(self, event: Event) -> None:
         happenings: list[Event | Glimpse] = [event]

@@ -12,7 +12,7 @@ from sumi.errors import EngineError
 from sumi.serve.app import Served
 from sumi.serve.settings import Settings
 
-GRACE = 3
+GRACE = 2
 """Seconds that requests have to end when the server does."""
 MOST = 512
 """Connections at a time; others are told to come again."""

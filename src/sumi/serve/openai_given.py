@@ -62,12 +62,12 @@ async def _referred(studio: Studio, name: str, reference: object) -> str:
         case {"image_url": str(url), **more} if not more:
             if not url.lower().startswith("data:"):
                 wrong(name, "an image_url must be a data: URL: nothing is fetched from elsewhere")
-            return str((await studio.of(lambda: studio.engine.taken(Request(image=url)))).image)
+            return str((await studio.opened(lambda: studio.engine.taken(Request(image=url)))).image)
     wrong(name, f'{name} must be a reference, as {{"image_url": "data:image/png;base64,..."}} or {{"file_id": "upload:..."}}')
 
 
 async def _kept(studio: Studio, data: bytes) -> str:
-    return (await studio.of(lambda: studio.engine.upload(data))).id
+    return (await studio.opened(lambda: studio.engine.upload(data))).id
 
 
 async def _mask(studio: Studio, id: str) -> str:
@@ -80,4 +80,4 @@ async def _mask(studio: Studio, id: str) -> str:
         opacity = np.asarray(with_alpha(decoded(studio.engine.uploaded(id), "the mask")))[..., 3]
         return id if opacity.min() == 255 else studio.engine.upload(png_bytes(255 - opacity)).id
 
-    return await studio.of(told)
+    return await studio.opened(told)

@@ -93,7 +93,7 @@ def router(studio: Studio) -> APIRouter:
     async def upload(asked: Asked) -> UploadReply:
         """Takes a picture to go by: PNG, JPEG or WebP. It is decoded apart, and kept as a PNG of its pixels alone."""
         data = await _file(asked)
-        kept = await studio.of(lambda: engine.upload(data))
+        kept = await studio.opened(lambda: engine.upload(data))
         return UploadReply(id=kept.id, width=kept.width, height=kept.height, url=f"/v1/uploads/{kept.id.partition(':')[2]}")
 
     @routes.get("/uploads/{digest}", response_class=Response, responses={200: {"content": {"image/png": {}}}})
@@ -105,7 +105,7 @@ def router(studio: Studio) -> APIRouter:
     async def read(asked: Asked) -> Settings:
         """What a PNG says of how it was made: of sumi's own, and of what A1111 and others like it have made."""
         data = await _file(asked)
-        found = await studio.of(lambda: engine.read(data))
+        found = await studio.opened(lambda: engine.read(data))
         return Settings(
             request=found.request.to_dict(), model=found.model or found.name or None, program="sumi" if found.version else "a1111"
         )

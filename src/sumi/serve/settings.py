@@ -43,7 +43,7 @@ class Limits:
         total = first + ((request.hires_steps or first) if request.hires else 0)
         overlap = (request.tile or 0) // 2 if request.tile_overlap is None else request.tile_overlap
         again = (request.tile / max(1, request.tile - overlap)) ** 2 if request.tile and request.tile < side else 1.0
-        parts = 1 + len(re.findall(r"\bAND\b", request.prompt))
+        parts = 1 + len(re.findall(r"\bAND\b", request.prompt)) + sum(map(bool, (request.pag, request.skip, request.sag)))
         for asked, most, what in (
             (side, self.side, f"a side of a picture may be {self.side} pixels here at most"),
             (area, self.pixels, f"a picture may have {self.pixels} pixels here at most"),

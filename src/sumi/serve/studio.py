@@ -22,10 +22,14 @@ from sumi.serve.settings import Settings
 log = logging.getLogger("sumi.serve")
 
 T = TypeVar("T")
+ENDED = Event(0, "", 0.0, "", {})
+"""In place of an event: a stream is at its end."""
 LEADING = ("low_res", "image", "map", "depth")
 """The fields by whose picture the size goes, as `sumi.resolve.given` does it."""
 THREADS = 8
 """That look at the disk at a time: more would only take turns."""
+OPENERS = 2
+"""That wait for pictures to be opened, which is done one at a time."""
 GONE = 0.25
 """Seconds between two looks whether the one who asked is still there."""
 
@@ -37,11 +41,15 @@ class Studio:
         self.engine, self.settings = engine, settings
         self.hub = Hub(engine)
         self.catalogue = Catalogue(engine.models)
-        self._threads = CapacityLimiter(THREADS)
+        self._threads, self._openers = CapacityLimiter(THREADS), CapacityLimiter(OPENERS)
 
     async def of(self, called: Callable[[], T]) -> T:
         """What a function gives that looks at the disk, without keeping anyone waiting for it."""
         return await to_thread.run_sync(called, limiter=self._threads)
+
+    async def opened(self, called: Callable[[], T]) -> T:
+        """As `of`, of what waits for pictures to be opened: it keeps only others like it waiting."""
+        return await to_thread.run_sync(called, limiter=self._openers)
 
     async def submit(
         self,
@@ -56,8 +64,9 @@ class Studio:
     ) -> Job:
         """Puts a request into the queue, if it is within the limits and the model can serve it. RequestError, or Refusal (429)."""
 
+        taken = await self.opened(lambda: self.engine.taken(request))
+
         def submitted() -> Job:
-            taken = self.engine.taken(request)
             self.check(taken, model)
             if self.engine.jobs.waiting() >= self.settings.limits.queue:
                 most = self.settings.limits.queue
@@ -130,20 +139,24 @@ class Studio:
         coming: asyncio.Future[Event | Glimpse | None] | None = None
         try:
             while left:
-                coming = asyncio.ensure_future(anext(told, None))
+                coming = asyncio.ensure_future(anext(told, ENDED))
                 await asyncio.wait({coming, gone}, return_when=asyncio.FIRST_COMPLETED)
                 if not coming.done():
                     raise Refusal(499, "gone", "who asked has gone away")
                 happening = coming.result()
-                if happening is None:
-                    if self.hub.closed:
-                        raise Refusal(503, "closing", "the server is closing: ask again later", {"Retry-After": "10"})
+                if self.hub.closed:
+                    raise Refusal(503, "closing", "the server is closing: ask again later", {"Retry-After": "10"})
+                if happening is ENDED:  # who asked reads too slowly to be told of all
+                    told = self.hub.happenings(ids, after)
+                    continue
+                if not isinstance(happening, Event | Glimpse):
                     jobs = [await self.of(lambda id=id: self.engine.get(id)) for id in left]  # type: ignore[misc]
                     left -= {job.id for job in jobs if job.ended}
                     continue
                 yield happening
-                if isinstance(happening, Event) and happening.kind in ("done", "failed", "cancelled"):
-                    left.discard(happening.job)
+                if isinstance(happening, Event):
+                    after = happening.number
+                    left -= {happening.job} if happening.kind in ("done", "failed", "cancelled") else set()
         finally:
             gone.cancel()
             if coming is not None:
