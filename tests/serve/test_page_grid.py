@@ -196,11 +196,12 @@ def test_words_are_replaced_and_sheets_are_turned(opens: Opened, opened: Any, ar
     expect(tab.get_by_role("button", name="blue, ddim: open")).to_be_focused()
 
 
+@pytest.mark.full  # a long run and a browser that looks at it: two cores that do other things, too, starve one of them
 def test_it_stops_and_goes_on(opens: Opened, opened: Any) -> None:
     tab = opens()
     choose(tab, "X", "seed", "1-4")
     tab.get_by_label("what Y varies").select_option("steps")
-    tab.get_by_label("values of Y", exact=True).and_(tab.locator("input")).fill("40")
+    tab.get_by_label("values of Y", exact=True).and_(tab.locator("input")).fill("240")
     make(tab)
     expect(tab.locator('.cell[data-state="running"] progress').first).to_be_visible()
     tab.locator("grid-stage").get_by_role("button", name="Stop").click()

@@ -24,6 +24,8 @@ PATIENCE = 60_000
 SIZES = {"desk": (1440, 900), "tablet": (820, 1180), "phone": (360, 740)}
 LONG = 240
 """Steps of a run that does not end before it is stopped."""
+LARGE = 128
+"""The side of a picture that takes as long on any machine: no test is over before it has looked."""
 
 expect.set_options(timeout=PATIENCE)
 
@@ -88,6 +90,12 @@ def same(browser: Browser, opened: Studio) -> Iterator[Page]:
 
 def prompt(tab: Page) -> Any:
     return tab.get_by_role("textbox", name="Prompt", exact=True)
+
+
+def sized(tab: Page, side: int | None) -> None:
+    """Asks for pictures of that side; None: of the model's own."""
+    given = "null" if side is None else str(side)
+    tab.evaluate(f"import('/page/state.js').then(({{settings}}) => settings.set({{width: {given}, height: {given}}}))")
 
 
 def make(tab: Page, words: str | None = None) -> None:
@@ -407,9 +415,11 @@ def test_with_a_picture(tab: Page, opened: Studio) -> None:
     assert tab.evaluate("told") == ["start-from", "start-from", "start-from", "show"]
 
 
+@pytest.mark.full  # a long run and a browser that looks at it: two cores that do other things, too, starve one of them
 def test_a_run_is_seen_and_stopped(tab: Page, opened: Studio) -> None:
     settings(tab)
     tab.get_by_role("spinbutton", name="Steps").fill(str(LONG))
+    sized(tab, LARGE)
     expect(tab.get_by_role("button", name="Stop", exact=True)).to_be_disabled()
     prompt(tab).fill("a red fox in the snow")
     prompt(tab).press("Control+Enter")
@@ -497,10 +507,12 @@ def test_failures_and_notes_are_beside_the_picture(browser: Browser, begin: Call
         expect(tab.get_by_role("button", name="Try again")).to_be_visible()
 
 
+@pytest.mark.full  # a long run and a browser that looks at it: two cores that do other things, too, starve one of them
 def test_state_survives_a_reload_and_is_shared_by_tabs(opens: Opens, opened: Studio) -> None:
     one = opens()
     settings(one)
     one.get_by_role("spinbutton", name="Steps").fill(str(LONG))
+    sized(one, LARGE)
     make(one, "a ghost")
     expect(one.locator("making-stage .step")).to_contain_text("Step")
     one.reload()
@@ -515,6 +527,7 @@ def test_state_survives_a_reload_and_is_shared_by_tabs(opens: Opens, opened: Stu
     prompt(two).fill("a robot")
     expect(prompt(one)).to_have_value("a robot")
     two.get_by_role("spinbutton", name="Steps").fill("3")
+    sized(two, None)
     expect(one.get_by_role("spinbutton", name="Steps")).to_have_value("3")
     one.get_by_role("button", name="Stop", exact=True).click()
     expect(two.locator("making-stage .step")).to_contain_text("Stopped")
@@ -578,6 +591,7 @@ def port(studio: Studio) -> int:
     return int(studio.url.rpartition(":")[2])
 
 
+@pytest.mark.full  # a long run and a browser that looks at it: two cores that do other things, too, starve one of them
 def test_a_lost_connection_is_told_and_mended(browser: Browser, opened: Studio) -> None:
     line = Line()
     line.open(port(opened))
@@ -585,6 +599,7 @@ def test_a_lost_connection_is_told_and_mended(browser: Browser, opened: Studio) 
         tab = opens()
         settings(tab)
         tab.get_by_role("spinbutton", name="Steps").fill(str(LONG))
+        sized(tab, LARGE)
         make(tab, "a red house")
         expect(tab.locator("making-stage .step")).to_contain_text("Step")
         line.shut()
@@ -597,6 +612,7 @@ def test_a_lost_connection_is_told_and_mended(browser: Browser, opened: Studio) 
         expect(tab.locator("#offline")).to_be_empty()
         expect(tab.locator("making-stage .step")).to_contain_text("Stopped")
         tab.get_by_role("spinbutton", name="Steps").fill("2")
+        sized(tab, None)
         made(tab)
         assert newest(opened).request.prompt == "a blue house"
     line.shut()
@@ -716,6 +732,7 @@ def faults(tab: Page) -> list[str]:
     return [f"{one['id']}: {[node['html'][:200] for node in one['nodes']]}" for one in found if one["impact"] in ("serious", "critical")]
 
 
+@pytest.mark.full  # as above
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_looks_as_it_should(browser: Browser, opened: Studio, artifacts: Path, scheme: str) -> None:
     with tabs(browser, opened.url, color_scheme=scheme, has_touch=True) as (_, opens):
@@ -733,12 +750,14 @@ def test_it_looks_as_it_should(browser: Browser, opened: Studio, artifacts: Path
         prompt(tab).fill("a (red:1.3) fox and a xylophone in the [white] snow")
         expect(tab.locator("words-box[name=prompt] mark")).to_have_count(3)
         tab.evaluate(f"import('/page/state.js').then(({{settings}}) => settings.set({{steps: {LONG}}}))")
+        sized(tab, LARGE)
         make(tab)
         expect(tab.locator("step-film li").nth(3)).to_be_attached()
         seen("running")
         tab.keyboard.press("Escape")
         expect(tab.locator("making-stage .step")).to_contain_text("Stopped")
         tab.evaluate("import('/page/state.js').then(({settings}) => settings.set({steps: null, count: 3}))")
+        sized(tab, None)
         made(tab)
         expect(tab.locator("making-stage .others button")).to_have_count(3)
         settings(tab)
