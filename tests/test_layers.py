@@ -153,8 +153,7 @@ def mentions(tree: ast.AST, word: str) -> bool:
 
 
 def test_one_place_knows_the_hardware() -> None:
-    # A1111's clients read a field of that name.
-    assert [module for module in MODULES if mentions(TREES[module], "cuda")] == ["sumi.models.placement", "sumi.serve.a1111_lists"]
+    assert [module for module in MODULES if mentions(TREES[module], "cuda")] == ["sumi.models.placement"]
 
 
 def test_training_needs_little() -> None:

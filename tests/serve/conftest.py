@@ -74,6 +74,16 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
         yield studio
 
 
+@pytest.fixture(scope="module")
+def stub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    """A server that wants a key, and makes no pictures."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    with serving(tmp_path_factory.mktemp("studio"), maker=STUB) as studio:
+        yield studio
+    patch.undo()
+
+
 @pytest.fixture
 def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Studio]]:
     """Starts studios whose workers make no pictures (`engine.stub`); all are closed in the end."""

@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from serve.conftest import KEY, Studio, serving
+from serve.conftest import KEY, Studio
 from sumi.engine.uploads import Uploads
 from sumi.errors import CheckpointError, EngineError, ImageError, OutputError, RequestError
 from sumi.request import Request
@@ -24,16 +24,6 @@ from sumi.serve.catalogue import Catalogue
 from sumi.serve.listening import Prompt
 from sumi.serve.problems import LONGEST, told
 from sumi.serve.settings import Limits, secret
-
-
-@pytest.fixture(scope="module")
-def stub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    """A server that wants a key, and makes no pictures."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
-    with serving(tmp_path_factory.mktemp("studio"), maker="engine.stub:Stub") as studio:
-        yield studio
-    patch.undo()
 
 
 def raw(studio: Studio, head: bytes) -> bytes:

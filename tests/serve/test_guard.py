@@ -3,26 +3,15 @@
 import socket
 from collections.abc import Callable, Iterator
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from serve.conftest import KEY, Studio, serving
+from serve.conftest import KEY, Studio
 from sumi.serve.settings import Limits
 
 PATIENT = {"timeout": 30.0, "trust_env": False}
-
-
-@pytest.fixture(scope="module")
-def stub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    """A server that wants a key, and makes no pictures."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
-    with serving(tmp_path_factory.mktemp("studio"), maker="engine.stub:Stub") as studio:
-        yield studio
-    patch.undo()
 
 
 def port(studio: Studio) -> int:

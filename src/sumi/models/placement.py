@@ -19,6 +19,8 @@ from torch.overrides import TorchFunctionMode
 from sumi.config import ModelSpec
 from sumi.errors import SumiError
 
+GPU = "cuda"
+"""What PyTorch calls a GPU, and those who read what it says."""
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LARGE = 100_000_000
 """Parameters from which a model gains by bfloat16 and by another matrix library; below, their overhead is more than that."""
@@ -87,7 +89,7 @@ def choose(parameters: int, device: str | None = None, precision: str | None = N
     if precision is not None and precision not in PRECISIONS:
         raise SumiError(f"there is no precision {precision!r}: use {', '.join(PRECISIONS)}")
     try:
-        where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device is None else device)
+        where = torch.device((GPU if torch.cuda.is_available() else "cpu") if device is None else device)
         torch.zeros(1, device=where).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise SumiError(f"device {device!r} is not available here: use cpu, or leave it out") from error
@@ -147,7 +149,7 @@ def tile_size(spec: ModelSpec, height: int, width: int, weight: Tensor) -> int |
 
 def _free(device: torch.device) -> int | None:
     """Bytes of memory that nothing else uses; None where that cannot be told."""
-    if device.type == "cuda":
+    if device.type == GPU:
         return torch.cuda.mem_get_info(device)[0]
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -156,7 +158,7 @@ def _free(device: torch.device) -> int | None:
 
 
 def _computes_in_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
+    if device.type == GPU:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(_cpu().get("avx512_bf16") or _cpu().get("amx_bf16"))
 

@@ -6,6 +6,7 @@ from typing import Any
 from sumi.diffusion.names import A1111, A1111_SPACINGS, find_spacing
 from sumi.diffusion.samplers.table import SAMPLERS
 from sumi.diffusion.spacings import SPACINGS
+from sumi.models.placement import GPU
 from sumi.serve.a1111_extras import UPSCALERS
 from sumi.serve.studio import Studio
 
@@ -53,7 +54,7 @@ def memory() -> dict[str, Any]:
     """Bytes of this machine's memory. Workers have that of a GPU to themselves, so that nothing is told of it."""
     page = os.sysconf("SC_PAGE_SIZE")
     total, free = os.sysconf("SC_PHYS_PAGES") * page, os.sysconf("SC_AVPHYS_PAGES") * page
-    return {"ram": {"free": free, "used": total - free, "total": total}, "cuda": {"error": "unavailable"}}
+    return {"ram": {"free": free, "used": total - free, "total": total}, GPU: {"error": "unavailable"}}
 
 
 def _name(label: str) -> str:
