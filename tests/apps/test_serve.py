@@ -1,6 +1,7 @@
 """`sumi serve` as it is run: what it says, what it refuses, and how it ends."""
 
 import json
+import logging
 import os
 import re
 import signal
@@ -20,6 +21,17 @@ from sumi.apps.cli import main
 GUARD = 60.0
 ENDS = 10.0
 """Seconds in which it has to end."""
+
+
+@pytest.fixture(autouse=True)
+def _logs() -> Iterator[None]:
+    """What `sumi serve` sets up in this process, its next test finds as it was."""
+    root, own = logging.getLogger(), logging.getLogger("sumi")
+    before, levels = root.handlers[:], (root.level, own.level)
+    yield
+    root.handlers[:] = before
+    root.setLevel(levels[0])
+    own.setLevel(levels[1])
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from explain.conftest import browser  # noqa: F401, a fixture
+from serve.gated import MAKER, WHERE, Gate
 from sumi.engine.engine import Engine
 from sumi.serve.app import Served
 from sumi.serve.listening import Server, bound, server
@@ -69,9 +70,22 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    """The same, and wants no key."""
-    with serving(tmp_path_factory.mktemp("studio"), key=None) as studio:
-        yield studio
+    """The same, and wants no key; a test may keep its jobs waiting (`gate`)."""
+    folder = tmp_path_factory.mktemp("studio")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+        patch.setenv(WHERE, str(folder / "gate"))
+        with serving(folder / "studio", key=None, maker=MAKER) as studio:
+            yield studio
+
+
+@pytest.fixture
+def gate(opened: Studio) -> Iterator[Gate]:
+    """Shut: a job that the test begins waits after each step until it is let go on."""
+    found = Gate(opened.engine.folder.parent / "gate")
+    found.shut()
+    yield found
+    found.open()
 
 
 @pytest.fixture(scope="module")

@@ -16,16 +16,15 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from serve.conftest import STUB, Studio, serving
+from serve.gated import Gate
 from sumi.engine.job import Job
 from sumi.request import Request
 
 PATIENCE = 60_000
 """Milliseconds: how long a machine that does other things, too, may take for what is sure to come."""
 SIZES = {"desk": (1440, 900), "tablet": (820, 1180), "phone": (360, 740)}
-LONG = 240
-"""Steps of a run that does not end before it is stopped."""
-LARGE = 128
-"""The side of a picture that takes as long on any machine: no test is over before it has looked."""
+STEPS = 12
+"""Steps of a run that waits at a gate."""
 
 expect.set_options(timeout=PATIENCE)
 
@@ -92,10 +91,11 @@ def prompt(tab: Page) -> Any:
     return tab.get_by_role("textbox", name="Prompt", exact=True)
 
 
-def sized(tab: Page, side: int | None) -> None:
-    """Asks for pictures of that side; None: of the model's own."""
-    given = "null" if side is None else str(side)
-    tab.evaluate(f"import('/page/state.js').then(({{settings}}) => settings.set({{width: {given}, height: {given}}}))")
+def watched(tab: Page, gate: Gate, steps: int) -> None:
+    """Lets a job that has begun go through its first steps, as the page shows them."""
+    for step in range(1, steps + 1):
+        gate.let()
+        expect(tab.locator("making-stage .step")).to_contain_text(f"Step {step} of")
 
 
 def make(tab: Page, words: str | None = None) -> None:
@@ -415,19 +415,19 @@ def test_with_a_picture(tab: Page, opened: Studio) -> None:
     assert tab.evaluate("told") == ["start-from", "start-from", "start-from", "show"]
 
 
-@pytest.mark.full  # a long run and a browser that looks at it: two cores that do other things, too, starve one of them
-def test_a_run_is_seen_and_stopped(tab: Page, opened: Studio) -> None:
+def test_a_run_is_seen_and_stopped(tab: Page, opened: Studio, gate: Gate) -> None:
     settings(tab)
-    tab.get_by_role("spinbutton", name="Steps").fill(str(LONG))
-    sized(tab, LARGE)
+    tab.get_by_role("spinbutton", name="Steps").fill(str(STEPS))
     expect(tab.get_by_role("button", name="Stop", exact=True)).to_be_disabled()
     prompt(tab).fill("a red fox in the snow")
     prompt(tab).press("Control+Enter")
-    expect(tab.locator("making-stage .step")).to_contain_text(re.compile(rf"Step \d+ of {LONG}.*left"))
+    watched(tab, gate, 5)
+    expect(tab.locator("making-stage .step")).to_contain_text(f"Step 5 of {STEPS}")
+    expect(tab.locator("making-stage .step")).to_contain_text("left")
     expect(tab.locator("making-stage .frame.running img")).to_have_attribute("src", re.compile("^data:image/png"))
     frames = tab.locator("step-film li")
     expect(frames.nth(2)).to_be_visible()
-    expect(tab).to_have_title(re.compile(rf"\d+/{LONG} · sumi"))
+    expect(tab).to_have_title(f"5/{STEPS} · sumi")
     expect(tab.locator("queue-list li.running")).to_have_count(1)
     tab.keyboard.press("Escape")
     expect(tab.locator("making-stage .step")).to_contain_text("Stopped")
@@ -507,30 +507,31 @@ def test_failures_and_notes_are_beside_the_picture(browser: Browser, begin: Call
         expect(tab.get_by_role("button", name="Try again")).to_be_visible()
 
 
-@pytest.mark.full  # a long run and a browser that looks at it: two cores that do other things, too, starve one of them
-def test_state_survives_a_reload_and_is_shared_by_tabs(opens: Opens, opened: Studio) -> None:
+def test_state_survives_a_reload_and_is_shared_by_tabs(opens: Opens, opened: Studio, gate: Gate) -> None:
     one = opens()
     settings(one)
-    one.get_by_role("spinbutton", name="Steps").fill(str(LONG))
-    sized(one, LARGE)
+    one.get_by_role("spinbutton", name="Steps").fill(str(STEPS))
     make(one, "a ghost")
-    expect(one.locator("making-stage .step")).to_contain_text("Step")
+    watched(one, gate, 4)
+    film = one.locator("step-film li").all_inner_texts()
+    assert len(film) > 1
     one.reload()
     expect(prompt(one)).to_have_value("a ghost")
-    expect(one.get_by_role("spinbutton", name="Steps")).to_have_value(str(LONG))
-    expect(one.locator("making-stage .step")).to_contain_text(f"of {LONG}")
+    expect(one.get_by_role("spinbutton", name="Steps")).to_have_value(str(STEPS))
+    expect(one.locator("making-stage .step")).to_contain_text(f"of {STEPS}")
     expect(one.locator("making-stage .frame.running img")).to_have_attribute("src", re.compile("^data:"))
+    expect(one.locator("step-film li")).to_have_text(film)
     two = opens()
-    expect(two.locator("making-stage .step")).to_contain_text(f"of {LONG}")
+    expect(two.locator("making-stage .step")).to_contain_text(f"of {STEPS}")
     expect(two.get_by_role("button", name="Stop", exact=True)).to_be_disabled()
     expect(prompt(two)).to_have_value("a ghost")
     prompt(two).fill("a robot")
     expect(prompt(one)).to_have_value("a robot")
     two.get_by_role("spinbutton", name="Steps").fill("3")
-    sized(two, None)
     expect(one.get_by_role("spinbutton", name="Steps")).to_have_value("3")
     one.get_by_role("button", name="Stop", exact=True).click()
     expect(two.locator("making-stage .step")).to_contain_text("Stopped")
+    gate.open()
     picture = made(two)
     two.reload()
     assert done(two) == picture
@@ -591,28 +592,26 @@ def port(studio: Studio) -> int:
     return int(studio.url.rpartition(":")[2])
 
 
-@pytest.mark.full  # a long run and a browser that looks at it: two cores that do other things, too, starve one of them
-def test_a_lost_connection_is_told_and_mended(browser: Browser, opened: Studio) -> None:
+def test_a_lost_connection_is_told_and_mended(browser: Browser, opened: Studio, gate: Gate) -> None:
     line = Line()
     line.open(port(opened))
     with tabs(browser, f"http://127.0.0.1:{line.port}", lost=True) as (_, opens):
         tab = opens()
         settings(tab)
-        tab.get_by_role("spinbutton", name="Steps").fill(str(LONG))
-        sized(tab, LARGE)
+        tab.get_by_role("spinbutton", name="Steps").fill(str(STEPS))
         make(tab, "a red house")
-        expect(tab.locator("making-stage .step")).to_contain_text("Step")
+        watched(tab, gate, 1)
         line.shut()
         expect(tab.locator("#offline")).to_contain_text("Not connected, trying again")
         prompt(tab).fill("a blue house")
         make(tab)
         expect(tab.locator("make-row .failure")).to_contain_text("cannot be reached")
         opened.engine.cancel(newest(opened).id)
+        gate.open()
         line.open(port(opened))
         expect(tab.locator("#offline")).to_be_empty()
         expect(tab.locator("making-stage .step")).to_contain_text("Stopped")
         tab.get_by_role("spinbutton", name="Steps").fill("2")
-        sized(tab, None)
         made(tab)
         assert newest(opened).request.prompt == "a blue house"
     line.shut()
@@ -732,9 +731,8 @@ def faults(tab: Page) -> list[str]:
     return [f"{one['id']}: {[node['html'][:200] for node in one['nodes']]}" for one in found if one["impact"] in ("serious", "critical")]
 
 
-@pytest.mark.full  # as above
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_looks_as_it_should(browser: Browser, opened: Studio, artifacts: Path, scheme: str) -> None:
+def test_it_looks_as_it_should(browser: Browser, opened: Studio, gate: Gate, artifacts: Path, scheme: str) -> None:
     with tabs(browser, opened.url, color_scheme=scheme, has_touch=True) as (_, opens):
         tab = opens()
 
@@ -749,15 +747,15 @@ def test_it_looks_as_it_should(browser: Browser, opened: Studio, artifacts: Path
 
         prompt(tab).fill("a (red:1.3) fox and a xylophone in the [white] snow")
         expect(tab.locator("words-box[name=prompt] mark")).to_have_count(3)
-        tab.evaluate(f"import('/page/state.js').then(({{settings}}) => settings.set({{steps: {LONG}}}))")
-        sized(tab, LARGE)
+        tab.evaluate(f"import('/page/state.js').then(({{settings}}) => settings.set({{steps: {STEPS}}}))")
         make(tab)
+        watched(tab, gate, 8)
         expect(tab.locator("step-film li").nth(3)).to_be_attached()
         seen("running")
         tab.keyboard.press("Escape")
         expect(tab.locator("making-stage .step")).to_contain_text("Stopped")
         tab.evaluate("import('/page/state.js').then(({settings}) => settings.set({steps: null, count: 3}))")
-        sized(tab, None)
+        gate.open()
         made(tab)
         expect(tab.locator("making-stage .others button")).to_have_count(3)
         settings(tab)

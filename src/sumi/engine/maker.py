@@ -29,8 +29,8 @@ from sumi.models.preview import Preview
 from sumi.store.assembly import load
 from sumi.store.images import png_bytes, thumbnail
 
-PREVIEWED, SHARE = 0.1, 0.01
-"""Seconds between two looks at what comes out, at least; and what share of the time they may take."""
+PREVIEWED, SHARE, SELDOM = 0.1, 0.01, 0.5
+"""Seconds between two looks at what comes out, at least; what share of the time they may take; and seconds between two, at most."""
 THUMBNAIL = 256
 """Pixels of a small picture's longer side, at most."""
 
@@ -77,7 +77,8 @@ class Models:
                     if (begun := time.monotonic()) >= due:
                         rows = itertools.accumulate((counts[place] for place in places[:-1]), initial=0)
                         previews = {place: loaded.preview(event.denoised[row]) for place, row in zip(places, rows, strict=True)}
-                        due = time.monotonic() + max(PREVIEWED, (time.monotonic() - begun) / SHARE)
+                        spent = time.monotonic() - begun
+                        due = time.monotonic() + min(max(PREVIEWED, spent / SHARE), SELDOM)
                     yield Moment(places, event.index, times * event.total, previews)
                 case Decoded():
                     yield Made(places[0], tuple(map(_drawn, event.pictures)), story)

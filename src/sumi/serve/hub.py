@@ -21,11 +21,13 @@ PAUSE = 1.0
 """Seconds before what could not be read is read again."""
 HELD = 2000
 """Happenings that wait for one who listens slowly; beyond that, its stream ends, and it may come again."""
+FRAMES = 32
+"""Of a running job that are kept for one who comes later, at most: where there are more, every other one."""
 
 
 @dataclass(frozen=True)
 class Glimpse:
-    """A small PNG of what a running job will show, after a step. It is told once, and kept nowhere."""
+    """A small PNG of what a running job will show, after a step. It is told at once, and to who comes later; when the job ends it is gone."""
 
     job: str
     step: int
@@ -49,7 +51,7 @@ class Hub:
         """Of the last event that was told."""
         self._queues: set[asyncio.Queue[Event | Glimpse | None]] = set()
         self._paces: dict[str, tuple[Pace, Pace]] = {}
-        self._seen: dict[str, bytes] = {}
+        self._films: dict[str, list[Glimpse]] = {}
         self._stirred = asyncio.Event()
         self.closed = False
         self._task: asyncio.Task[None] | None = None
@@ -88,10 +90,12 @@ class Hub:
     async def happenings(self, jobs: Collection[str] | None = None, after: int | None = None) -> AsyncIterator[Event | Glimpse | None]:
         """What happens to these jobs, or to any, after the event of that number, or from now on. None: nothing for some seconds.
 
-        It ends when the server does, and for one who is too slow; whoever comes again says what was the last of the events.
+        Of those that run, what was seen of them so far is told, too. It ends when the server does, and for one who is too slow; whoever
+        comes again says what was the last of the events.
         """
         queue: asyncio.Queue[Event | Glimpse | None] = asyncio.Queue()
         self._queues.add(queue)
+        films = [glimpse for job, film in self._films.items() if jobs is None or job in jobs for glimpse in film]
         try:
             last = self.number if after is None else after
             while last < self.number:
@@ -103,6 +107,8 @@ class Hub:
                     last = event.number
                     if jobs is None or event.job in jobs:
                         yield event
+            for glimpse in films:
+                yield glimpse
             loop = asyncio.get_running_loop()
             said = loop.time()
             while not self.closed:
@@ -147,12 +153,15 @@ class Hub:
             first = self._paces.get(event.job, (pace, pace))[0]
             self._paces[event.job] = (first if first.step <= pace.step else pace, pace)
             image = self.engine.preview(event.job)
-            if image is not None and self._seen.get(event.job) != image:
-                self._seen[event.job] = image
-                happenings.append(Glimpse(event.job, pace.step, image))
+            film = self._films.setdefault(event.job, [])
+            if image is not None and not (film and film[-1].image == image):
+                film.append(Glimpse(event.job, pace.step, image))
+                happenings.append(film[-1])
+                if len(film) > FRAMES:
+                    del film[-2::-2]
         elif event.kind != "note":
             self._paces.pop(event.job, None)
-            self._seen.pop(event.job, None)
+            self._films.pop(event.job, None)
         for queue in list(self._queues):
             for happening in happenings:
                 if queue.qsize() >= HELD:

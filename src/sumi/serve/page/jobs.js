@@ -25,6 +25,7 @@ class Jobs extends EventTarget {
   refused = null;   // why the server does not answer, if it said so
   #jobs = new Map();
   #films = new Map();
+  #steps = new Map();   // of the jobs that run: the last step that was heard of
   #told = new Set();   // pictures that were announced
   #ended = new Set();
   #changed = new Set();
@@ -135,13 +136,15 @@ class Jobs extends EventTarget {
     if (kind === "preview") {
       this.#keep(data);
       this.#tell("preview", data);
-    } else if (job && kind === "step") {
-      const { step, steps, eta } = data, state = ENDED.includes(job.state) ? job.state : "running";
-      this.#take({ ...job, state, position: null, step, steps, eta });
+    } else if (kind === "step") {
+      const { step, steps, eta } = data;
+      this.#steps.set(data.job, { step, steps, eta });
+      if (job) this.#take({ ...job, state: ENDED.includes(job.state) ? job.state : "running", position: null, step, steps, eta });
     } else if (job && kind === "note") {
       if (!job.notes.includes(data.text)) this.#take({ ...job, notes: [...job.notes, data.text] });
     } else {
       if (kind === "queued") this.#ended.delete(data.job);
+      this.#steps.delete(data.job);
       this.#changed.add(data.job);
       this.#reading ??= this.#reread();
     }
@@ -185,6 +188,9 @@ class Jobs extends EventTarget {
     // What was read before its end, and comes after it, is no news; unless it was tried again.
     if (!ended && this.#ended.has(job.id)) return before ?? job;
     if (ended) this.#ended.add(job.id);
+    // A step may be heard of while the reply is under way that does not know of it yet.
+    const heard = this.#steps.get(job.id);
+    if (job.state === "running" && heard?.step > (job.step ?? 0)) job = { ...job, ...heard };
     this.#jobs.set(job.id, job);
     if (JSON.stringify(before) !== JSON.stringify(job)) this.#tell("job", job);
     for (const picture of job.pictures) {
