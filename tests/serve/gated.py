@@ -3,12 +3,15 @@
 import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
+from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from sumi.engine import maker
 from sumi.engine.job import Job
-from sumi.engine.making import Happening, Moment
+from sumi.engine.making import Happening, Made, Moment, Story, Telling
 
 MAKER = "serve.gated:Gated"
 WHERE = "SUMI_GATE"
@@ -23,14 +26,30 @@ class Gated(maker.Models):
 
     def make(self, jobs: Sequence[Job], precision: str | None, wanted: Callable[[int], bool]) -> Generator[Happening, None, None]:
         with ExitStack() as stack:
-            gate = None
+            gate: FileIO | None = None
             for happening in stack.enter_context(closing(super().make(jobs, precision, wanted))):
-                yield happening
-                if gate is None and isinstance(happening, Moment):
-                    with suppress(FileNotFoundError):
-                        gate = stack.enter_context(open(os.environ[WHERE], "rb", buffering=0))
-                if gate is not None and isinstance(happening, Moment):
-                    gate.read(1)
+                match happening:
+                    case Moment():
+                        yield happening
+                        if gate is None:
+                            with suppress(FileNotFoundError):
+                                gate = stack.enter_context(open(os.environ[WHERE], "rb", buffering=0))
+                        if gate is not None:
+                            gate.read(1)
+                    case Made(story=story) if story is not None and gate is not None:
+                        yield replace(happening, story=partial(_told, story, gate))
+                    case _:
+                        yield happening
+
+
+def _told(story: Story, gate: FileIO, path: Path, say: Telling) -> None:
+    """A story, which waits after each of its steps likewise."""
+
+    def gated(step: int, steps: int) -> None:
+        say(step, steps)
+        gate.read(1)
+
+    story(path, gated)
 
 
 class Gate:

@@ -141,6 +141,8 @@ def test_cancel_and_retry(begin: Callable[..., Studio], tmp_path: Any) -> None:
         ({"steps": 130, "hires": 2.0}, "steps"),
         ({"count": 65}, "count"),
         ({"width": 2048, "height": 2048, "steps": 250, "count": 64}, "work"),
+        ({"width": 2048, "height": 2048, "steps": 20, "count": 25, "sampler": "Heun"}, "work"),  # of two calls a step
+        ({"sampler": "Restart", "options": {"steps": 30, "times": 8}}, "steps"),
         ({"prompt": "a" * 20_001}, "prompt"),
         ({"prompt": " AND ".join(["a cat"] * 1000), "width": 1024, "height": 1024}, "work"),
         ({"sigmas": [float(1000 - k) for k in range(300)]}, "steps"),

@@ -157,6 +157,9 @@ def test_words_are_counted_and_marked(same: Page) -> None:
     expect(marks).to_have_text(["xylophone"])
     expect(marks).to_have_class("unknown")
     expect(told).to_contain_text("does not know “xylophone”")
+    prompt(same).fill("a red circle " * 7 + "xylophone")  # which the end of the chunk cuts
+    expect(marks).to_have_count(2)
+    expect(told).to_contain_text("does not know “xylophone”")
     prompt(same).fill("a (circle")
     expect(told).to_contain_text("never closed")
     expect(prompt(same)).to_have_attribute("aria-invalid", "true")

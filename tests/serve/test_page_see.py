@@ -11,13 +11,14 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from serve.gated import Gate
+
 PATIENCE = 60_000
 """Milliseconds: how long a machine that does other things, too, may take for what is sure to come."""
 
 expect.set_options(timeout=PATIENCE)
 
 STEPS = 6
-SLOW = 40
 
 Opened = Callable[..., Page]
 
@@ -129,26 +130,33 @@ def test_what_was_made_once_is_kept(opens: Opened, opened: Any, picture: str) ->
     assert len(runs(opened.url, picture)) == 1
 
 
-def test_while_it_is_made_its_steps_are_told_and_it_can_be_stopped(opens: Opened, opened: Any, artifacts: Path) -> None:
-    job = asked(opened.url, request={"prompt": "a blue star", "steps": SLOW, "seed": 1})
+def test_while_it_is_made_its_steps_are_told_and_it_can_be_stopped(opens: Opened, opened: Any, gate: Gate, artifacts: Path) -> None:
+    gate.open()
+    job = asked(opened.url, request={"prompt": "a blue star", "steps": STEPS, "seed": 1})
+    gate.shut()
     picture = job["pictures"][0]["id"]
     tab = opens()
     see(tab, picture)
     dialog = tab.locator("dialog.see")
-    expect(dialog.locator(".says")).to_have_text(re.compile(rf"^Step \d+ of {SLOW}"))
+    gate.let(2)
+    expect(dialog.locator(".says")).to_have_text(re.compile(f"^Step 2 of {STEPS}"))
     expect(dialog.locator("img[src^='data:image/png']")).to_be_visible(timeout=PATIENCE)
     tab.screenshot(path=artifacts / "see-waits.png")
     assert serious(tab) == []
     dialog.get_by_role("button", name="Stop").click()
     expect(dialog.get_by_role("alert")).to_have_text("It was stopped before its last step.")
+    gate.let()  # of the run that was stopped
     dialog.get_by_role("button", name="Try again").click()
-    expect(dialog.locator(".says")).to_have_text(re.compile(rf"^Step \d+ of {SLOW}"))
-    expect(dialog.locator(".says")).to_have_text(re.compile(rf"^Telling step \d+ of {SLOW}"))
+    gate.let(3)
+    expect(dialog.locator(".says")).to_have_text(re.compile(f"^Step 3 of {STEPS}"))
+    gate.let(STEPS - 3 + 2)
+    expect(dialog.locator(".says")).to_have_text(re.compile(f"^Telling step 2 of {STEPS}"))
+    gate.open()
     # Whoever closes it, and comes back, finds the same run.
     tab.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     see(tab, picture)
-    expect(tab.frame_locator("dialog.see iframe").locator("#strip button")).to_have_count(SLOW)
+    expect(tab.frame_locator("dialog.see iframe").locator("#strip button")).to_have_count(STEPS)
     assert [run["state"] for run in runs(opened.url, picture)] == ["done", "cancelled"]
 
 

@@ -1,6 +1,7 @@
 """What a picture's file says of how it was made."""
 
 import dataclasses
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from sd_parsers import ParserManager
 
 from sumi.errors import ImageError, ModelWarning, RequestError
 from sumi.request import Request
+from sumi.store import infotext
 from sumi.store.images import save_png
 from sumi.store.record import Record, from_infotext, read, to_infotext
 
@@ -65,6 +67,21 @@ def test_other_programs_read_the_parameters(tmp_path: Path) -> None:
     (sampler,) = found.samplers
     assert (sampler.name, sampler.parameters["seed" if "seed" in sampler.parameters else "Seed"]) == ("Euler a", "7")
     assert [model.name for model in found.models] == ["sd15"]
+
+
+STRENGTHS = [(steps, strength) for steps in (1, 7, 20, 49, 150) for strength in (0.02, 0.07, 0.3, 0.55, 0.75, 0.999, 1.0)]
+
+
+@pytest.mark.parametrize(("steps", "strength"), [(steps, strength) for steps, strength in STRENGTHS if steps * strength >= 1])
+def test_a1111_runs_as_many_steps_from_a_picture(steps: int, strength: float) -> None:
+    """By what its `setup_img2img_steps` does with the numbers in the text."""
+    run = math.floor(steps * strength + 1e-6)
+    told = infotext.read(to_infotext(replace(RECORD, request=replace(WHOLE, strength=strength, steps=steps)))).fields
+    assert int(min(float(told["Denoising strength"]), 0.999) * int(told["Steps"])) + 1 == run
+    larger = replace(WHOLE, hires=2.0, hires_steps=steps, hires_strength=strength)
+    told = infotext.read(to_infotext(replace(RECORD, request=larger))).fields
+    assert int(told["Hires steps"]) == run
+    assert int(int(told["Hires steps"]) / min(float(told["Denoising strength"]), 0.999)) == steps
 
 
 A1111 = """a cat (sitting:1.2)

@@ -27,7 +27,7 @@ FRAMES = 32
 
 @dataclass(frozen=True)
 class Glimpse:
-    """A small PNG of what a running job will show, after a step. It is told at once, and to who comes later; when the job ends it is gone."""
+    """A small PNG of what a running job will show, after a step. Told at once, and to who comes later, until the job ends."""
 
     job: str
     step: int

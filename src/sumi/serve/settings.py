@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from sumi.diffusion.names import find
+from sumi.diffusion.samplers.table import SAMPLERS
 from sumi.errors import RequestError
 from sumi.request import Request
 
@@ -18,9 +20,9 @@ LOCAL = ("localhost", "127.0.0.1", "[::1]")
 class Limits:
     """How much one client may ask for. What is beyond is refused before anything is computed.
 
-    side: of a picture, in pixels, after `hires`. pixels: of a picture. steps: of both passes together. count: pictures of a job.
-    work: pixels x steps x pictures x parts of the prompt; a pixel as often as it lies in a window. queue: jobs that wait.
-    prompt: characters. body: bytes of a request's body.
+    side: of a picture, in pixels, after `hires`. pixels: of a picture. steps: of both passes together, with those that the sampler adds.
+    count: pictures of a job. work: pixels x steps x network calls a step x pictures x parts of the prompt; a pixel as often as it lies in a
+    window. queue: jobs that wait. prompt: characters. body: bytes of a request's body.
     patience: seconds in which a part of a body, or the rest of a request's head, has to come. hurry: seconds for all of a body.
     """
 
@@ -40,9 +42,11 @@ class Limits:
         larger = request.hires or 1.0
         side, area = max(size) * larger, size[0] * size[1] * larger * larger
         first = len(request.sigmas) - 1 if request.sigmas else request.steps or steps
-        total = first + ((request.hires_steps or first) if request.hires else 0)
+        passes = 2 if request.hires else 1
+        calls, again = _calls(request)
+        total = first + ((request.hires_steps or first) if request.hires else 0) + passes * again
         overlap = (request.tile or 0) // 2 if request.tile_overlap is None else request.tile_overlap
-        again = (request.tile / max(1, request.tile - overlap)) ** 2 if request.tile and request.tile < side else 1.0
+        windows = (request.tile / max(1, request.tile - overlap)) ** 2 if request.tile and request.tile < side else 1.0
         parts = 1 + len(re.findall(r"\bAND\b", request.prompt)) + sum(map(bool, (request.pag, request.skip, request.sag)))
         for asked, most, what in (
             (side, self.side, f"a side of a picture may be {self.side} pixels here at most"),
@@ -51,13 +55,23 @@ class Limits:
             (request.count, self.count, f"count may be {self.count} here at most"),
             (max(len(request.prompt), len(request.negative)), self.prompt, f"a prompt may be {self.prompt} characters long here"),
             (
-                area * total * request.count * parts * again,
+                area * total * calls * request.count * parts * windows,
                 self.work,
                 "pixels times steps times pictures are too many: this is the work of hours",
             ),
         ):
             if asked > most:
                 raise RequestError(f"{what}: ask for less")
+
+
+def _calls(request: Request) -> tuple[int, float]:
+    """Network calls that the sampler takes a step, and the steps that it adds to a pass by its options."""
+    named = None if request.sampler is None else find(request.sampler)
+    if named is None:
+        return 1, 0
+    sampler = SAMPLERS[named.sampler]
+    options = {**sampler.options, **named.options, **(request.options or {})}
+    return sampler.calls, max(0, options["times"] * options["steps"]) if "times" in sampler.options else 0
 
 
 @dataclass(frozen=True)

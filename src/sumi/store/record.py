@@ -6,6 +6,7 @@ which many programs read.
 
 import dataclasses
 import json
+import math
 import re
 import reprlib
 import warnings
@@ -128,9 +129,9 @@ def to_infotext(record: Record) -> str:
         "Model": record.name,
         "Variation seed": None if request.variation_seed is None else request.variation_seed + further,
         "Variation seed strength": request.variation or None,
-        "Denoising strength": request.strength if request.hires is None else request.hires_strength,
+        "Denoising strength": _denoising(request),
         "Hires upscale": request.hires,
-        "Hires steps": request.hires_steps,
+        "Hires steps": None if request.hires_steps is None else _run(request.hires_steps, request.hires_strength),
         "Mask blur": request.mask_blur or None,
         "Tiling": "True" if request.seamless == "both" else None,
         "Clip skip": request.clip_skip if request.clip_skip > 1 else None,
@@ -141,6 +142,23 @@ def to_infotext(record: Record) -> str:
         "Version": f"sumi {record.version}",
     }
     return infotext.write(request.prompt, request.negative, fields)
+
+
+def _run(steps: int, strength: float | None) -> int:
+    """How many of the steps are run from a picture."""
+    return steps if strength is None else math.floor(steps * strength + 1e-6)
+
+
+def _denoising(request: Request) -> float | None:
+    """The strength by which A1111 runs the same steps: larger, it runs all of its number, of that divided by the strength; from a picture,
+    one more than the strength says."""
+    steps, strength = (request.steps, request.strength) if request.hires is None else (request.hires_steps, request.hires_strength)
+    if strength is None or steps is None or request.exact or (run := _run(steps, strength)) == steps:
+        return strength
+    if request.hires is not None:
+        return run / steps if int(run / (run / steps)) == steps else math.nextafter(run / steps, 0.0)
+    share = max(0, run - 1) / steps
+    return share if int(share * steps) >= run - 1 else math.nextafter(share, 1.0)
 
 
 def from_infotext(text: str) -> Record:

@@ -34,7 +34,7 @@ export const svg = (name, attrs = {}, ...children) => filled(document.createElem
 export const icon = (...paths) =>
   svg("svg", { viewBox: "0 0 16 16", class: "icon", "aria-hidden": "true" }, ...paths.map((d) => svg("path", { d })));
 
-const STAYS = { note: 6_000, error: 12_000 };
+const STAYS = { note: 6_000, error: 12_000 }, TO_ACT = 20_000;   // milliseconds
 
 export function say(message, { kind = "note", action = null } = {}) {
   const shelf = document.getElementById("said");
@@ -43,10 +43,11 @@ export function say(message, { kind = "note", action = null } = {}) {
     el("p", { text: message }),
     action && el("button", { type: "button", class: "plain", text: action.label, onclick: () => { gone(); action.run(); } }),
     el("button", { type: "button", class: "plain away", "aria-label": "Dismiss", text: "×", onclick: gone }));
-  let timer = setTimeout(gone, STAYS[kind]);
+  const stays = action ? TO_ACT : STAYS[kind];
+  let timer = setTimeout(gone, stays);
   // Whoever reads it, or is about to press its button, is not hurried.
   const hold = () => clearTimeout(timer);
-  const release = () => { clearTimeout(timer); timer = setTimeout(gone, STAYS[kind]); };
+  const release = () => { clearTimeout(timer); timer = setTimeout(gone, stays); };
   for (const name of ["pointerenter", "focusin"]) told.addEventListener(name, hold);
   for (const name of ["pointerleave", "focusout"]) told.addEventListener(name, release);
   shelf.append(told);

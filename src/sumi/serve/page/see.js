@@ -87,14 +87,17 @@ class SeePanel extends HTMLElement {
     image.addEventListener("load", () => image.classList.toggle("crisp", image.naturalWidth < 256));
   }
 
-  #take(job) {
-    if (this.#frame && this.#job?.id === job.id) return;
+  #take(told) {
+    if (this.#frame && this.#job?.id === told.id) return;
+    // It may have come to its end while the reply was under way.
+    const heard = jobs.get(told.id), job = heard && ENDED.includes(heard.state) && !ENDED.includes(told.state) ? heard : told;
     this.#job = job;
     if (job.state === "done") return this.#show(job);
     if (job.state === "failed") return this.#fail(job.error.message);
     if (job.state === "cancelled") return this.#fail("It was stopped before its last step.");
-    const { says, bar, stop } = this.#parts ?? (this.#wait(), this.#parts);
+    const { image, says, bar, stop } = this.#parts ?? (this.#wait(), this.#parts), seen = jobs.film(job.id).at(-1);
     stop.hidden = false;
+    if (seen && image.src !== seen.image) image.src = seen.image;
     if (job.state === "queued") {
       bar.removeAttribute("value");
       says.textContent = job.position ? `${job.position} before it in the queue.` : "It is next.";

@@ -14,6 +14,17 @@ const LONG = 160;   // characters, from which on it is set smaller
 
 const counted = () => Object.fromEntries(COUNTED.map((name) => [name, settings.get(name)]).filter(([, value]) => value !== null));
 
+// The words that a model does not know. One that the end of a chunk cuts comes in pieces that touch.
+function unknown(words) {
+  const found = [];
+  let end = null;
+  for (const word of words.filter(({ known }) => !known)) {
+    found.push(word.start === end ? found.pop() + word.text : word.text);
+    end = word.end;
+  }
+  return found;
+}
+
 export class WordsBox extends HTMLElement {
   #words = [];
   #error = null;
@@ -86,7 +97,7 @@ export class WordsBox extends HTMLElement {
   }
 
   #tell(read) {
-    const strange = [...new Set((read?.words ?? []).filter(({ known }) => !known).map(({ text }) => text.trim()))];
+    const strange = [...new Set(unknown(read?.words ?? []))];
     this.count.textContent = read && read.count !== undefined && !read.error
       ? `${read.count} / ${read.limit} tokens${read.chunks > 1 ? ` · ${read.chunks} chunks` : ""}` : "";
     const few = strange.slice(0, 4).map((word) => `“${word}”`).join(", ");
