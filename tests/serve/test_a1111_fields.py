@@ -17,7 +17,7 @@ from sumi.serve.a1111_lists import samplers, schedulers
 from sumi.serve.a1111_options import Options
 from sumi.serve.problems import Refusal
 
-STUDIO: Any = SimpleNamespace(catalogue=SimpleNamespace(names=("sumi", "v1-5-pruned", "Dream.v2")))
+STUDIO: Any = SimpleNamespace(catalogue=SimpleNamespace(names=("sumi", "v1-5-pruned", "Dream.v2"), first="sumi"))
 
 
 @pytest.fixture

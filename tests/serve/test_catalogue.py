@@ -201,6 +201,11 @@ def test_the_listing_is_json_whatever_the_models_are(tmp_path: Path) -> None:
     assert "lost.safetensors" in told[2]["error"] and "damaged.safetensors" in told[3]["error"] and told[0]["error"] is None
 
 
+def test_with_which_clients_begin() -> None:
+    mine, other = {"mine": Path("/none")}, {"other": Path("/none")}
+    assert [Catalogue(models).first for models in ({}, mine, {**mine, **other})] == ["sumi", "mine", "sumi"]
+
+
 def test_names_that_are_none() -> None:
     catalogue = Catalogue({"dreams": Path("/none")})
     for ask in (catalogue.card, catalogue.spec, catalogue.known):

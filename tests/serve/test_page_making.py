@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect
@@ -19,6 +20,7 @@ from serve.conftest import STUB, Studio, serving
 from serve.gated import Gate
 from sumi.engine.job import Job
 from sumi.request import Request
+from sumi.store.assembly import SHIPPED
 
 PATIENCE = 60_000
 """Milliseconds: how long a machine that does other things, too, may take for what is sure to come."""
@@ -499,6 +501,18 @@ def test_the_queue_is_told_and_worked(browser: Browser, begin: Callable[..., Stu
         expect(rows.first).to_have_class("failed")
         tab.get_by_role("button", name="Put away: boom").click()
         expect(tab.locator("queue-list")).to_be_hidden()
+
+
+def test_one_model_that_is_named_is_what_it_begins_with(browser: Browser, begin: Callable[..., Studio]) -> None:
+    studio = begin(key=None, models={"mine": str(SHIPPED)})
+    with tabs(browser, studio.url) as (_, opens):
+        tab = opens()
+        chosen = tab.get_by_role("combobox", name="Model")
+        expect(chosen).to_have_value("mine")
+        chosen.select_option("")
+        tab.reload()
+        expect(chosen).to_have_value("")
+    assert httpx.get(f"{studio.url}/sdapi/v1/options").json()["sd_model_checkpoint"] == "mine"
 
 
 def test_failures_and_notes_are_beside_the_picture(browser: Browser, begin: Callable[..., Studio]) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 from sumi.errors import RequestError
 from sumi.request import did_you_mean
 from sumi.serve.a1111_given import Given
-from sumi.serve.catalogue import OWN
 from sumi.serve.studio import Studio
 from sumi.store.record import EMPHASIS
 
@@ -23,7 +22,7 @@ class Options:
     def __init__(self, studio: Studio) -> None:
         self._studio, self._lock = studio, threading.Lock()
         self._values: dict[str, Any] = {
-            "sd_model_checkpoint": OWN,
+            "sd_model_checkpoint": studio.catalogue.first,
             "CLIP_stop_at_last_layers": 1,
             "randn_source": "GPU",
             "emphasis": "Original",

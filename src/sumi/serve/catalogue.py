@@ -99,6 +99,12 @@ class Catalogue:
         script(request.prompt, request)
         script(request.negative, request, "negative")
 
+    @property
+    def first(self) -> str:
+        """With which clients begin: the model that was named, if it is one alone, else the one that comes with sumi."""
+        named = [name for name in self._paths if name != OWN]
+        return named[0] if len(named) == 1 else OWN
+
     def listing(self) -> list[dict[str, Any]]:
         """All models as GET /v1/models tells of them. Of one that cannot be opened, `error` says why, and there is no card."""
         return [self._told(name) for name in self.names]

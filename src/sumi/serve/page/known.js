@@ -4,7 +4,7 @@
 //     .fits(request) -> the request without the fields that mean nothing, since what they depend on is not given
 
 import { api } from "./api.js";
-import { settings } from "./state.js";
+import { prefs, settings } from "./state.js";
 
 // As sumi.resolve.serves has it: left out rather than refused, since a setting stays when one goes from one mode to another.
 const DEPENDS = {
@@ -33,7 +33,15 @@ class Known extends EventTarget {
     Object.assign(this, { fields, samplers, spacings, models: data, status });
     const chosen = settings.get("model");
     if (chosen !== null && !data.some(({ id }) => id === chosen)) settings.set({ model: null });
+    if (!prefs.get("met")) this.#meet();
     this.#changed();
+  }
+
+  // Whoever names one model when the server is started means to use it.
+  #meet() {
+    const named = this.models.filter(({ default: own }) => !own);
+    if (named.length === 1 && named[0].card && settings.get("model") === null) settings.set({ model: named[0].id });
+    prefs.set({ met: true });
   }
 
   model() {
