@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from serve.conftest import serving
+from serve.serving import serving
 from serve.test_guard import routes
 
 if __name__ == "__main__":

@@ -1,64 +1,20 @@
-"""A studio that is served: a real engine with the model that comes with sumi, and with one that makes no pictures."""
+"""Studios that are served: with the model that comes with sumi, and with one that makes no pictures; and their page in a browser."""
 
 import os
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, Page
 
-from explain.conftest import browser  # noqa: F401, a fixture
+from explain import conftest as explained
 from serve.gated import MAKER, WHERE, Gate
-from sumi.engine.engine import Engine
-from sumi.serve.app import Served
-from sumi.serve.listening import Server, bound, server
-from sumi.serve.settings import Settings
+from serve.pages import Opens, stop, tabs
+from serve.serving import STUB, Studio, serving
 
-KEY = "correct horse battery staple"
-STUB = "engine.stub:Stub"
-
-
-@dataclass(frozen=True)
-class Studio:
-    """A server that runs: where it is, its engine, and the key it wants."""
-
-    url: str
-    engine: Engine
-    key: str | None
-    running: Server
-    served: Served
-    headers: dict[str, str] = field(default_factory=dict)
-
-
-@contextmanager
-def serving(folder: Path, *, key: str | None = KEY, settings: dict[str, Any] | None = None, **engine: Any) -> Iterator[Studio]:
-    """A studio on a port that is free, until the end of the `with`."""
-    asked = Settings(port=0, key=key, **(settings or {}))
-    with bound(asked) as listening, Engine(folder, **engine) as begun:
-        asked = asked.at(listening.getsockname()[1])
-        served = Served(begun, asked)
-        running = server(served, asked)
-        ready = threading.Event()
-        started = running.startup
-
-        async def startup(sockets: Any = None) -> None:
-            await started(sockets)
-            ready.set()
-
-        running.startup = startup  # type: ignore[method-assign]
-        thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        assert ready.wait(60), "the server does not start"
-        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        try:
-            yield Studio(f"http://127.0.0.1:{asked.port}", begun, key, running, served, headers)
-        finally:
-            running.ended()
-            thread.join(30)
-            assert not thread.is_alive(), "the server does not end"
+browser = explained.browser
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +73,23 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = Path(named) if named else tmp_path_factory.mktemp("screenshots")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture
+def opens(browser: Browser, opened: Studio) -> Iterator[Opens]:
+    """Opens the page; several tabs of one browser."""
+    with tabs(browser, opened.url) as (_, opens):
+        yield opens
+    stop(opened)
+
+
+@pytest.fixture
+def tab(opens: Opens) -> Page:
+    return opens()
+
+
+@pytest.fixture(scope="module")
+def same(browser: Browser, opened: Studio) -> Iterator[Page]:
+    """One for all tests that make nothing."""
+    with tabs(browser, opened.url) as (_, opens):
+        yield opens()

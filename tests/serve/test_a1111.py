@@ -17,7 +17,7 @@ import webuiapi
 from PIL import Image
 
 import sumi
-from serve.conftest import KEY, Studio
+from serve.serving import KEY, Studio
 from sumi.engine.engine import Engine
 from sumi.engine.job import Job
 from sumi.models.latent_diffusion import LatentDiffusion

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from serve.conftest import KEY, Studio
+from serve.serving import KEY, Studio
 from sumi.engine.uploads import Uploads
 from sumi.errors import CheckpointError, EngineError, ImageError, OutputError, RequestError
 from sumi.request import Request

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from serve.conftest import KEY, Studio
+from serve.serving import KEY, Studio
 from sumi.serve.settings import Limits
 
 PATIENT = {"timeout": 30.0, "trust_env": False}

@@ -12,7 +12,7 @@ from PIL import Image
 
 import sumi
 from engine.helpers import ended
-from serve.conftest import Studio
+from serve.serving import Studio
 from sumi.serve.settings import Limits
 
 

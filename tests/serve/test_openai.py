@@ -20,7 +20,7 @@ from PIL import Image
 
 from engine.helpers import GUARD, until
 from serve.clients.painter import CELLS, MAKER
-from serve.conftest import Studio, serving
+from serve.serving import Studio, serving
 from sumi import generate, load
 from sumi.models.latent_diffusion import LatentDiffusion
 from sumi.serve.settings import Limits

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serve.conftest import Studio
+from serve.serving import Studio
 
 CLIENTS = Path(__file__).parent / "clients"
 INSTALLED = "node_modules/.installed"

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from serve.conftest import STUB, Studio, serving
 from serve.gallery import prompt, seed, shelve, starred
+from serve.serving import STUB, Studio, serving
 
 PATIENCE = 60_000
 COUNT = 100_000

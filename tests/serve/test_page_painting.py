@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, Response, expect
 
-from serve.conftest import Studio
+from serve.serving import Studio
 from sumi.engine.job import Job
 
 PATIENCE = 60_000
