@@ -60,8 +60,9 @@ function range(name, [, first, last, by, count], whole) {
   const way = to < from ? -1 : 1;
   const step = by === undefined ? way : /^[+-]/.test(by) ? Number(by) : way * Number(by);
   if (!step) throw new AxisError(`a step of 0 does not lead from ${first} to ${last}`);
+  const instead = `${first}-${last} (${way < 0 ? "-" : "+"}${Math.abs(step)})`;
   if (to !== from && Math.sign(step) !== way)
-    throw new AxisError(`a step of ${by} does not lead from ${first} to ${last}: write ${first}-${last} (${way < 0 ? "-" : "+"}${Math.abs(step)})`);
+    throw new AxisError(`a step of ${by} does not lead from ${first} to ${last}: write ${instead}`);
   const many = Math.floor((to - from) / step + 1e-9) + 1;
   if (many > MOST) throw new AxisError(`from ${first} to ${last} there are ${many} values: at most ${MOST} on an axis`);
   return Array.from({ length: many }, (_, i) => exact(from + step * i));

@@ -1,5 +1,6 @@
 // One axis of a grid as it is asked for: a field, and its values as text or by pressing those that are offered.
-//   new AxisEditor(letter, title): .element; .offer(fields) fills the list; .set({name, text}), .get(); .axis() -> {name, values} or null, or throws
+//   new AxisEditor(letter, title): .element; .offer(fields) fills the list; .set({name, text}), .get();
+//     .axis() -> {name, values} or null, or throws
 //   tells "change" when either is changed
 
 import { AxisError, heading, parts, read, written } from "./axes.js";
@@ -16,7 +17,8 @@ export class AxisEditor extends EventTarget {
     const id = (name) => `axis-${letter}-${name}`;
     this.#choice = el("select", { id: id("field"), onchange: () => this.#changed(true) });
     this.#text = el("input", {
-      id: id("values"), type: "text", autocomplete: "off", spellcheck: "false", autocapitalize: "none", "aria-describedby": `${id("about")} ${id("told")}`,
+      id: id("values"), type: "text", autocomplete: "off", spellcheck: "false", autocapitalize: "none",
+      "aria-describedby": `${id("about")} ${id("told")}`,
       oninput: () => this.#changed(false),
     });
     this.#offered = el("div", { class: "offered", role: "group", "aria-label": `values of ${letter.toUpperCase()}` });
@@ -80,7 +82,10 @@ export class AxisEditor extends EventTarget {
     try {
       const { values, repeated } = read(field, this.#text.value);
       const said = values.slice(0, SHOWN).map((value) => heading(field.name, value)[1]).join("  ·  ");
-      const more = [values.length > SHOWN && `and ${values.length - SHOWN} more`, repeated && `${repeated} repeated left out`].filter(Boolean);
+      const more = [
+        values.length > SHOWN && `and ${values.length - SHOWN} more`,
+        repeated && `${repeated} repeated left out`,
+      ].filter(Boolean);
       this.#told.textContent = values.length ? [said, ...more].join(", ") : "";
     } catch (error) {
       if (!(error instanceof AxisError)) throw error;

@@ -235,7 +235,10 @@ function runs(levels, width, y) {
   return found;
 }
 
-/** The mask, larger all round by a disc of that radius; smaller, but not at the picture's edges, if it is negative. As the server does it. */
+/**
+ * The mask, larger all round by a disc of that radius; smaller, but not at the picture's edges, if it is negative.
+ * As the server does it.
+ */
 export function grown(levels, width, height, radius) {
   if (!radius) return levels;
   const turned = (source) => source.map((level) => 255 - level);
@@ -246,7 +249,8 @@ export function grown(levels, width, height, radius) {
     if (!painted.length) continue;
     for (let to = Math.max(0, y - radius); to <= Math.min(height - 1, y + radius); to++) {
       const half = Math.floor(Math.sqrt(radius ** 2 - (to - y) ** 2));
-      for (const [left, right] of painted) result.fill(255, to * width + Math.max(0, left - half), to * width + Math.min(width, right + half));
+      for (const [left, right] of painted)
+        result.fill(255, to * width + Math.max(0, left - half), to * width + Math.min(width, right + half));
     }
   }
   return result;

@@ -57,7 +57,9 @@ export class ClassPalette extends HTMLElement {
       if (event.key !== "Enter") return;
       const sought = this.#sought, seen = this.labels.filter((label) => !label.hidden);
       if (!seen.length) return;
-      const best = seen.find(({ dataset }) => dataset.name === sought) ?? seen.find(({ dataset }) => dataset.name.startsWith(sought)) ?? seen[0];
+      const best = seen.find(({ dataset }) => dataset.name === sought)
+        ?? seen.find(({ dataset }) => dataset.name.startsWith(sought))
+        ?? seen[0];
       this.#choose(Number(best.firstElementChild.value));
     });
     const when = () => this.checkVisibility() && !document.querySelector("dialog[open]");
@@ -116,7 +118,8 @@ export class ClassPalette extends HTMLElement {
 
   #tell() {
     this.recent.replaceChildren(...this.#recent.map((number, at) => el("button", {
-      type: "button", "aria-pressed": String(number === this.#value), title: `${this.name(number)} (${at + 1})`, onclick: () => this.#choose(number),
+      type: "button", "aria-pressed": String(number === this.#value), title: `${this.name(number)} (${at + 1})`,
+      onclick: () => this.#choose(number),
     }, this.#swatch(number), el("span", { text: this.name(number) }), el("kbd", { "aria-hidden": "true", text: at + 1 }))));
   }
 

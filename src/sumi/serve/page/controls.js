@@ -70,11 +70,13 @@ export function choice(legend, options, { value, change }) {
   return element;
 }
 
-const drawn = (paths) => svg("svg", { viewBox: "0 0 20 20", class: "drawn", "aria-hidden": "true" }, ...paths.map((d) => svg("path", { d })));
+const drawn = (paths) =>
+  svg("svg", { viewBox: "0 0 20 20", class: "drawn", "aria-hidden": "true" }, ...paths.map((d) => svg("path", { d })));
 
 /** A button of a drawing, with its name for who points or listens. */
 export function act(label, paths, run, keys = null) {
-  return el("button", { type: "button", class: "act", "aria-label": label, title: keys ? `${label} (${keys})` : label, onclick: run }, drawn(paths));
+  const title = keys ? `${label} (${keys})` : label;
+  return el("button", { type: "button", class: "act", "aria-label": label, title, onclick: run }, drawn(paths));
 }
 
 /** A number in a label. */

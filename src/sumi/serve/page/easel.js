@@ -1,10 +1,13 @@
-// <paint-easel>: a picture and what is painted over it, on a canvas that zooms. It knows brushes, pointers and keys, but not what is painted for.
-//   .lay({width, height, picture, field, colours}): what is on it; picture: anything a canvas draws, or null; colours: [256] of RGBA, 32 bits
-//   .tool "brush" | "eraser" | "rectangle" | "fill" | "pick" | "move"; .value what a stroke paints; .brush its width in pixels of the picture
+// <paint-easel>: a picture and what is painted over it, on a canvas that zooms.
+// It knows brushes, pointers and keys, but not what is painted for.
+//   .lay({width, height, picture, field, colours}): what is on it; picture: anything a canvas draws, or null;
+//     colours: [256] of RGBA, 32 bits
+//   .tool "brush" | "eraser" | "rectangle" | "fill" | "pick" | "move"; .value what a stroke paints;
+//     .brush its width in pixels of the picture
 //   .edges: whether what is painted has a marching edge; .grow, .soft: how it is shown grown and blurred, as the server will take it
 //   .changed(part), .settled(): after the field was changed from outside; .describe(x, y): what is read out of a place
-//   .over {image, left, top, width, height, within} | null: drawn over the picture, under what is painted; within: only where it is painted, and
-//     beyond the edges; .veil: how much of what is painted shows, 0 to 1; .labels: names on it
+//   .over {image, left, top, width, height, within} | null: drawn over the picture, under what is painted;
+//     within: only where it is painted, and beyond the edges; .veil: how much of what is painted shows, 0 to 1; .labels: names on it
 //   .extend([left, top, right, bottom], refit): room beyond the picture's edges
 //   events: "stroke" (it is ended and something changed), "pick" (detail: the value there), "point" (detail {x, y} | null), "view"
 

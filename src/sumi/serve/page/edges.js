@@ -1,5 +1,6 @@
 // Handles at the four edges of an easel, and fields beside it, that draw the picture out: in steps that the model can draw.
-//   new Edges(easel, {change(margins)}): .handles lie on the easel, .fields are the numbers; .limit({multiple, side, pixels}); .set(margins)
+//   new Edges(easel, {change(margins)}): .handles lie on the easel, .fields are the numbers;
+//     .limit({multiple, side, pixels}); .set(margins)
 
 import { number } from "./controls.js";
 import { el } from "./dom.js";
@@ -95,7 +96,9 @@ export class Edges {
   #key(event, i) {
     const { multiple } = this.#most, side = SIDES[i], now = this.#margins[i];
     const to = {
-      [OUT[side]]: now + multiple, [BACK[side]]: now - multiple, PageUp: now + 4 * multiple, PageDown: now - 4 * multiple, Home: 0, End: this.#room(i),
+      [OUT[side]]: now + multiple, [BACK[side]]: now - multiple,
+      PageUp: now + 4 * multiple, PageDown: now - 4 * multiple,
+      Home: 0, End: this.#room(i),
     }[event.key];
     if (to === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
@@ -105,7 +108,8 @@ export class Edges {
 
   #place() {
     const easel = this.#easel, { view, width, height, ratio } = easel, [left, top, right, bottom] = this.#margins;
-    const [x, y] = view.from(-left, -top).map((at) => at / ratio), [toX, toY] = view.from(width + right, height + bottom).map((at) => at / ratio);
+    const [x, y] = view.from(-left, -top).map((at) => at / ratio);
+    const [toX, toY] = view.from(width + right, height + bottom).map((at) => at / ratio);
     const within = (at, most) => Math.min(Math.max(at, 14), most - 14);
     const places = [[x, (y + toY) / 2], [(x + toX) / 2, y], [toX, (y + toY) / 2], [(x + toX) / 2, toY]];
     places.forEach(([across, down], i) => Object.assign(this.handles[i].style, {

@@ -14,7 +14,8 @@ const OTHER = { image: null, mask: null, outpaint: null, hires: null, hires_stre
 export class EnlargeStage extends Stage {
   static mode = "enlarge";
   static lacks = () => !known.takes("low_res");
-  static needs = "does not enlarge pictures: choose a model of super-resolution, or start from the picture at a larger size, under “from a picture”.";
+  static needs = "does not enlarge pictures: choose a model of super-resolution, "
+    + "or start from the picture at a larger size, under “from a picture”.";
   #taken = null;
   #size = null; // {width, height} at which the picture is taken
   #small = null; // a canvas: the picture at that size

@@ -1,4 +1,5 @@
-// What may stand on an axis: the fields of a request that vary, words of the prompt, sizes and models; and what the model at hand takes of them.
+// What may stand on an axis: the fields of a request that vary, words of the prompt, sizes and models;
+// and what the model at hand takes of them.
 
 import { MODEL, REPLACE, SIZE } from "./axes.js";
 import { about } from "./why.js";
@@ -30,7 +31,8 @@ export function axisFields(known) {
     sampler: known.samplers.map(({ name }) => name), spacing: known.spacings.map(({ name }) => name), label: card.labels,
   };
   const fields = known.fields.filter(({ name }) => !NOT_VARIED.has(name)).map((field) => ({
-    ...field, called: called(field.name), about: field.doc.replace(/(: see `[^`]*`)? \(default:[^)]*\)$/, ""), group: OFTEN.includes(field.name) ? "" : field.group,
+    ...field, called: called(field.name), about: field.doc.replace(/(: see `[^`]*`)? \(default:[^)]*\)$/, ""),
+    group: OFTEN.includes(field.name) ? "" : field.group,
     suggested: field.type === "bool" ? ["true", "false"] : suggested[field.name] ?? field.choices,
     example: EXAMPLES[field.name] ?? EXAMPLES[field.type] ?? "",
   }));
@@ -47,6 +49,7 @@ export function axisFields(known) {
   ].map((field) => ({ group: "", choices: [], suggested: [], ...field }));
   const order = [REPLACE, ...OFTEN.slice(0, 5), SIZE, ...OFTEN.slice(5), MODEL];
   const place = ({ name }) => order.includes(name) ? order.indexOf(name) : order.length;
-  return [...own, ...fields].filter(({ name }) => (card.prompt || !WORDLESS.has(name)) && (card.takes.includes(name) || !NOT_FOR_ALL.has(name)))
+  return [...own, ...fields]
+    .filter(({ name }) => (card.prompt || !WORDLESS.has(name)) && (card.takes.includes(name) || !NOT_FOR_ALL.has(name)))
     .sort((a, b) => place(a) - place(b));
 }

@@ -116,7 +116,8 @@ export class GridForm {
     const names = axes.flatMap((axis) => axis ? [axis.name] : []);
     const given = (name) => names.includes(name) || base.request[name] !== undefined && base.request[name] !== false;
     const idle = names.find((name) => !known.applies(name, given));
-    if (idle) throw new Error(`${idle.replaceAll("_", " ")} changes nothing here: choose another mode to start from, or set what it belongs to`);
+    if (idle)
+      throw new Error(`${idle.replaceAll("_", " ")} changes nothing here: choose another mode to start from, or set what it belongs to`);
     return { ...base, request: Object.fromEntries(Object.entries(base.request).filter(([name]) => known.applies(name, given))) };
   }
 

@@ -90,7 +90,8 @@ export class Grid extends EventTarget {
       for (const cell of wanted) {
         if (!this.asking) return;
         try {
-          this.#give(cell, cell.job ? await jobs.retry(cell.job.id) : await jobs.ask(cell.request, { model: cell.model, group: this.group }));
+          const job = cell.job ? await jobs.retry(cell.job.id) : await jobs.ask(cell.request, { model: cell.model, group: this.group });
+          this.#give(cell, job);
           if (!this.asking) await jobs.cancel(cell.job.id);   // stopped while it was being asked for
         } catch (error) {
           cell.error = error.message;

@@ -71,7 +71,8 @@ export async function sheet(grid, card) {
     }
     context.strokeStyle = SOFT;
     for (const { place: [i, j, n], job } of grid.cells)
-      if (n === k && job?.state !== "done") context.strokeRect(left + i * across + 0.5, first + j * down + 0.5, across - GAP - 1, down - GAP - 1);
+      if (n === k && job?.state !== "done")
+        context.strokeRect(left + i * across + 0.5, first + j * down + 0.5, across - GAP - 1, down - GAP - 1);
   }
   for (const picture of pictures.values()) picture.close();
   return labelled(await canvas.convertToBlob({ type: "image/png" }), "sumi-grid", writeJson(described(grid)));

@@ -1,4 +1,5 @@
-// <grid-stage>: one request with one, two or three of its settings varied; a job for each picture, and a table that fills while they are made.
+// <grid-stage>: one request with one, two or three of its settings varied; a job for each picture,
+// and a table that fills while they are made.
 
 import { MODEL } from "./axes.js";
 import { el, say } from "./dom.js";
@@ -48,7 +49,10 @@ class GridStage extends HTMLElement {
   // The way of a grid of cells, as the ARIA Authoring Practices have it.
   #keys() {
     const when = () => Boolean(this.#table?.element.contains(document.activeElement));
-    const moves = [["ArrowLeft", -1, 0], ["ArrowRight", 1, 0], ["ArrowUp", 0, -1], ["ArrowDown", 0, 1], ["Home", -Infinity, 0], ["End", Infinity, 0]];
+    const moves = [
+      ["ArrowLeft", -1, 0], ["ArrowRight", 1, 0], ["ArrowUp", 0, -1], ["ArrowDown", 0, 1],
+      ["Home", -Infinity, 0], ["End", Infinity, 0],
+    ];
     const told = { ArrowLeft: "the cell beside it", ArrowUp: "the cell above or below", Home: "the ends of the row" };
     for (const [combo, across, down] of moves)
       key(combo, told[combo] ? `in a grid: ${told[combo]}` : null, () => this.#table.move(across, down), { when });
@@ -66,7 +70,9 @@ class GridStage extends HTMLElement {
       take: button("Change it", () => this.#form.take(this.#grid)),
     };
     this.#status = el("p", { class: "state", role: "status" });
-    this.#earlier = el("select", { id: "grid-earlier", onchange: () => this.#show(remembered().find(({ id }) => id === this.#earlier.value)) });
+    this.#earlier = el("select", {
+      id: "grid-earlier", onchange: () => this.#show(remembered().find(({ id }) => id === this.#earlier.value)),
+    });
     this.#side = el("input", {
       id: "grid-side", type: "range", min: SIDES.least, max: SIDES.most, step: 16,
       oninput: () => this.#sized(), onchange: () => prefs.set({ gridSide: Number(this.#side.value) }),
@@ -165,7 +171,8 @@ class GridStage extends HTMLElement {
     const parts = [`${done} of ${many(total)}`, failed + refused && `${failed + refused} failed`, left && `${left} left`];
     const text = parts.filter(Boolean).join(", ");
     if (this.#status.textContent !== text) this.#status.textContent = text;
-    const why = [...new Set(grid.cells.map(({ job, error }) => error ?? (job?.state === "failed" ? job.error.message : null)))].filter(Boolean);
+    const wrongs = grid.cells.map(({ job, error }) => error ?? (job?.state === "failed" ? job.error.message : null));
+    const why = [...new Set(wrongs)].filter(Boolean);
     this.#why.hidden = !why.length;
     this.#why.replaceChildren(...why.slice(0, 3).map((message) => el("li", { text: message })));
     this.#made.style.setProperty("--done", `${100 * done / total}%`);

@@ -32,10 +32,12 @@ export class GridTable {
     this.#buttons.clear();
     const head = el("thead", { hidden: !x }, el("tr", {}, y && el("td", { class: "corner" }),
       Array.from({ length: this.#columns }, (_, i) => el("th", { scope: "col" }, ...label(edge(x, i)).filter(Boolean)))));
-    const rows = Array.from({ length: this.#rows }, (_, j) => el("tr", {}, y && el("th", { scope: "row" }, ...label(edge(y, j)).filter(Boolean)),
+    const rows = Array.from({ length: this.#rows }, (_, j) => el("tr", {},
+      y && el("th", { scope: "row" }, ...label(edge(y, j)).filter(Boolean)),
       Array.from({ length: this.#columns }, (_, i) => el("td", {}, this.#button(i, j)))));
     const what = [x, y].filter(Boolean).map(({ name }) => name.replaceAll("_", " ")).join(" by ") || "pictures";
-    this.element.replaceChildren(el("table", { role: "grid", "aria-label": z ? `${what}, ${called(z, sheet)}` : what }, head, el("tbody", {}, rows)));
+    const title = z ? `${what}, ${called(z, sheet)}` : what;
+    this.element.replaceChildren(el("table", { role: "grid", "aria-label": title }, head, el("tbody", {}, rows)));
     for (const cell of this.#buttons.keys()) this.#fill(cell);
     if (focused) this.#focus(this.#at);
   }
@@ -125,7 +127,8 @@ function told(job, error) {
   if (error) return ["failed", error, "Try again"];
   switch (job?.state) {
     case undefined: return ["open", "not asked for", "Make it"];
-    case "queued": return ["queued", job.position === null ? "in the queue" : job.position ? `${ordinal(job.position + 1)} in the queue` : "next", ""];
+    case "queued":
+      return ["queued", job.position === null ? "in the queue" : job.position ? `${ordinal(job.position + 1)} in the queue` : "next", ""];
     case "running": return ["running", job.step === null ? "begins" : `step ${job.step} of ${job.steps}`, ""];
     case "failed": return ["failed", job.error.message, "Try again"];
     case "cancelled": return ["cancelled", "stopped", "Make it"];

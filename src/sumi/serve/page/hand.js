@@ -259,7 +259,8 @@ export class Hand {
     const [x, y] = view.from(at.x, at.y), path = new Path2D();
     if (focused && this.cross) {
       const [left, top] = view.from(0, 0), [right, bottom] = view.from(width, height), gap = Math.max(view.scale * brush / 2, 4 * ratio);
-      for (const [fromX, fromY, toX, toY] of [[left, y, x - gap, y], [x + gap, y, right, y], [x, top, x, y - gap], [x, y + gap, x, bottom]]) {
+      const arms = [[left, y, x - gap, y], [x + gap, y, right, y], [x, top, x, y - gap], [x, y + gap, x, bottom]];
+      for (const [fromX, fromY, toX, toY] of arms) {
         if (fromX > toX || fromY > toY) continue;
         path.moveTo(fromX, fromY);
         path.lineTo(toX, toY);

@@ -67,12 +67,14 @@ export class ImageStage extends Stage {
   #compared(after) {
     const { width, height } = this.#taken;
     this.compare.show({
-      before: this.#url.address, after, width, height, names: ["start", "made of it"], alt: ["The picture to start from", "What was made of it"],
+      before: this.#url.address, after, width, height, names: ["start", "made of it"],
+      alt: ["The picture to start from", "What was made of it"],
     });
   }
 
   async #onward() {
-    document.dispatchEvent(new CustomEvent("studio:start-from", { detail: { picture: { id: this.#result.split("/").at(-1) }, mode: "image" } }));
+    const id = this.#result.split("/").at(-1);
+    document.dispatchEvent(new CustomEvent("studio:start-from", { detail: { picture: { id }, mode: "image" } }));
   }
 
   goesBy({ request }) {

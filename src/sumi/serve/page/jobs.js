@@ -1,7 +1,7 @@
 // The jobs of the server, as far as this page knows them: what it asked for, and what is queued or running.
 //   jobs (EventTarget)
-//     .submit(overrides = {}, {group = "studio", see, priority, shelf}) -> Promise<Job>: the settings, and overrides over them (null: without
-//       one). shelf false: its pictures are for this page alone, and never lie in the gallery
+//     .submit(overrides = {}, {group = "studio", see, priority, shelf}) -> Promise<Job>: the settings, and overrides over them
+//       (null: without one). shelf false: its pictures are for this page alone, and never lie in the gallery
 //     .ask(request, {model, group = "studio", see, priority, shelf}) -> Promise<Job>: this request as it is, whatever the settings are
 //     .again(request, model): the same once more, to the bit; .vary(request, model): a little way off
 //     .cancel(id), .retry(id) -> Promise<Job>; .get(id) -> Job or undefined; .running() -> those queued or running, oldest first

@@ -44,14 +44,17 @@ export class MapStage extends Stage {
     this.veil = slider("Map shows", { min: 0, max: 1, step: 0.01, value: 1, change: (now) => { this.easel.veil = now; this.keep(); } });
     this.anew = el("button", { type: "button", class: "plain", text: "Another seed", onclick: () => this.#reseed() });
     this.drafts = new Drafts({
-      request: () => this.#draft(), show: (address, steps) => this.#show(address, steps), tell: (words) => { this.said.textContent = words; },
+      request: () => this.#draft(), show: (address, steps) => this.#show(address, steps),
+      tell: (words) => { this.said.textContent = words; },
     });
     this.bar = toolBar(this.easel, this, ["brush", "eraser", "rectangle", "fill", "pick", "move"],
-      act("Clear", CLEAR, () => this.#clear()), act("Open a map", OPEN, () => this.file.click()), act("Save the map", SAVE, () => this.#save()));
+      act("Clear", CLEAR, () => this.#clear()), act("Open a map", OPEN, () => this.file.click()),
+      act("Save the map", SAVE, () => this.#save()));
     this.body.append(this.bar, this.palette.recent, el("div", { class: "pair" },
       el("figure", {}, this.easel, el("figcaption", {}, this.here)), this.palette,
       el("figure", {}, el("div", { class: "pane" }, this.waits, this.picture), el("figcaption", {}, this.said, this.anew))),
-    el("div", { class: "settings" }, el("label", { class: "switch" }, this.live, el("span", { text: "Draw while I paint" })), this.steps, this.veil),
+    el("div", { class: "settings" },
+      el("label", { class: "switch" }, this.live, el("span", { text: "Draw while I paint" })), this.steps, this.veil),
     this.file);
     this.palette.addEventListener("choose", ({ detail }) => this.#choose(detail));
     this.easel.addEventListener("pick", ({ detail }) => { this.palette.value = detail; this.#choose(detail); });
@@ -256,7 +259,8 @@ export class MapStage extends Stage {
   work() {
     const { easel, palette } = this;
     return easel.field && {
-      field: easel.field.keep(), used: palette.used, value: palette.value, live: this.live.checked, steps: this.steps.value, veil: this.veil.value,
+      field: easel.field.keep(), used: palette.used, value: palette.value,
+      live: this.live.checked, steps: this.steps.value, veil: this.veil.value,
       seed: this.#seed, id: this.#id, own: this.#own,
     };
   }

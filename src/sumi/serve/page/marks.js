@@ -54,7 +54,8 @@ function striped(ground, stripe) {
 export function name(context, labels, view, { font, ratio }) {
   const size = SIZE * ratio;
   Object.assign(context, {
-    font: `600 ${size}px ${font}`, textAlign: "center", textBaseline: "middle", lineJoin: "round", lineWidth: 3 * ratio, strokeStyle: HALO, fillStyle: INK,
+    font: `600 ${size}px ${font}`, textAlign: "center", textBaseline: "middle",
+    lineJoin: "round", lineWidth: 3 * ratio, strokeStyle: HALO, fillStyle: INK,
   });
   for (const { text, x, y, reach } of labels) {
     if (reach * view.scale < 0.7 * size) continue;

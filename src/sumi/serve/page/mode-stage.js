@@ -1,7 +1,8 @@
 // What the modes have in common that go by a picture: they take one, keep their work over a reload, follow the jobs that go by it, and say
 // when the chosen model does not take it.
-//   A stage says: static mode, static lacks() and needs (whether and what the model does not do), build(), take(Taken, {made, mask, outpaint}),
-//   work() -> what is kept, restored(work), goesBy(job); and may say follow(job), preview(job, image), finished(job, picture), carded().
+//   A stage says: static mode, static lacks() and needs (whether and what the model does not do), build(),
+//   take(Taken, {made, mask, outpaint}), work() -> what is kept, restored(work), goesBy(job);
+//   and may say follow(job), preview(job, image), finished(job, picture), carded().
 
 import { api } from "./api.js";
 import { el, say } from "./dom.js";

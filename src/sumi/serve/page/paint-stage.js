@@ -1,4 +1,5 @@
-// <paint-stage>: what is painted over in a picture is made anew, and what is drawn out beyond its edges is added; the rest stays, to the bit.
+// <paint-stage>: what is painted over in a picture is made anew, and what is drawn out beyond its edges is added;
+// the rest stays, to the bit.
 
 import "./easel.js";
 import "./well.js";
@@ -39,7 +40,9 @@ export class PaintStage extends Stage {
     this.well.within = this;
     this.well.about = "A picture to change: paint over what is to be made anew, or draw out its edges.";
     this.well.addEventListener("taken", ({ detail }) => this.take(detail));
-    this.easel = el("paint-easel", { roomy: true, "aria-label": "Picture: paint over what is to be made anew. Arrow keys move a cross, space paints." });
+    this.easel = el("paint-easel", {
+      roomy: true, "aria-label": "Picture: paint over what is to be made anew. Arrow keys move a cross, space paints.",
+    });
     this.easel.edges = true;
     this.easel.addEventListener("stroke", () => this.#painted());
     this.proposals = new Proposals({
@@ -48,7 +51,8 @@ export class PaintStage extends Stage {
     const words = (now) => now === 1 ? "nothing of what was there is used" : "what was there shines through";
     this.strength = bound(slider("Strength", { min: 0, max: 1, step: 0.01, value: 1, words }), "strength", 1);
     this.grow = bound(slider("Grow", { min: -32, max: 32, value: 0 }), "mask_grow", 0, (now) => { this.easel.grow = now; });
-    this.soft = bound(slider("Soft edge", { min: 0, max: 32, step: 0.5, value: 0, curve: 2 }), "mask_blur", 0, (now) => { this.easel.soft = now; });
+    this.soft = bound(slider("Soft edge", { min: 0, max: 32, step: 0.5, value: 0, curve: 2 }), "mask_blur", 0,
+      (now) => { this.easel.soft = now; });
     this.said = el("p", { class: "note", role: "status" });
     this.sizes = el("div", { class: "sizes" });
     this.history = el("ol", { class: "versions", "aria-label": "Versions of the picture" });
@@ -98,7 +102,8 @@ export class PaintStage extends Stage {
     this.#blob = blob;
     this.#asked = kept?.asked ?? null;
     this.#seen = kept?.seen ?? new Set();
-    const field = kept?.field && kept.field.width === width && kept.field.height === height ? Field.kept(kept.field) : new Field(width, height);
+    const fits = kept?.field && kept.field.width === width && kept.field.height === height;
+    const field = fits ? Field.kept(kept.field) : new Field(width, height);
     this.made.hidden = false;
     this.well.compact = true;
     this.easel.lay({ width, height, picture: sheet, field, colours: this.#colours() });
@@ -156,7 +161,8 @@ export class PaintStage extends Stage {
     }
     this.history.hidden = this.#versions.length < 2;
     this.history.replaceChildren(...this.#versions.map(({ taken }, i) => el("li", {}, el("button", {
-      type: "button", "aria-label": i ? `Version ${i + 1}` : "As it was", "aria-current": i === this.#at ? "step" : null, onclick: () => this.#go(i),
+      type: "button", "aria-label": i ? `Version ${i + 1}` : "As it was", "aria-current": i === this.#at ? "step" : null,
+      onclick: () => this.#go(i),
     }, el("img", { src: this.#shown(taken.blob), alt: "" }), i ? String(i + 1) : "as it was"))));
   }
 
@@ -235,8 +241,8 @@ export class PaintStage extends Stage {
     if (!this.#version) return null;
     const { easel, edges, proposals } = this;
     return {
-      versions: this.#versions, at: this.#at, field: easel.field.keep(), margins: edges.margins, asked: this.#asked, proposals: proposals.list,
-      proposal: proposals.at, seen: this.#seen,
+      versions: this.#versions, at: this.#at, field: easel.field.keep(), margins: edges.margins, asked: this.#asked,
+      proposals: proposals.list, proposal: proposals.at, seen: this.#seen,
     };
   }
 
@@ -251,7 +257,8 @@ export class PaintStage extends Stage {
     const { field, width, height } = this.easel, margins = this.edges.margins, [left, top, right, bottom] = margins;
     const more = margins.some(Boolean), painted = field.bytes.includes(PAINTED);
     if (!more && !painted) throw new Error("Nothing is painted yet: paint over what is to be made anew, or draw out an edge.");
-    if (!more && !field.bytes.includes(0)) throw new Error("All of the picture is painted: leave something of it, or make one from words alone.");
+    if (!more && !field.bytes.includes(0))
+      throw new Error("All of the picture is painted: leave something of it, or make one from words alone.");
     const [image, mask] = await Promise.all([
       uploaded(this.#blob), painted ? grey(field.bytes, width, height).then(uploaded) : null,
     ]);

@@ -1,5 +1,6 @@
 // What was made for a place in a picture, one after another, until one is kept or all are discarded.
-//   new Proposals({look(proposal | null), keep(proposal), again()}): .bar; .list; .add(proposal), .set(list, at), .aside(): back to what is painted
+//   new Proposals({look(proposal | null), keep(proposal), again()}): .bar; .list;
+//     .add(proposal), .set(list, at), .aside(): back to what is painted
 //   A proposal is {id, url} of a picture.
 
 import { el } from "./dom.js";
@@ -14,7 +15,9 @@ export class Proposals {
     this.#does = does;
     const button = (text, run, kind = "button") => el("button", { type: "button", class: kind, text, onclick: run });
     this.count = el("span", { class: "count", role: "status" });
-    const turn = (label, text, by) => el("button", { type: "button", class: "button", "aria-label": label, text, onclick: () => this.#go(this.at + by) });
+    const turn = (label, text, by) => el("button", {
+      type: "button", class: "button", "aria-label": label, text, onclick: () => this.#go(this.at + by),
+    });
     this.before = turn("The proposal before", "‹", -1);
     this.after = turn("The next proposal", "›", 1);
     this.keep = button("Accept", () => this.#does.keep(this.list[this.at]), "primary");

@@ -1,4 +1,5 @@
-// How a picture came about: its request run once more with every step kept, and the page of that in a dialog. A <see-panel> stands in the page.
+// How a picture came about: its request run once more with every step kept, and the page of that in a dialog.
+// A <see-panel> stands in the page.
 //   see(picture), or "studio:see" on the document (detail: a picture with an id). Runs are kept in groups "see-<id of the picture>".
 
 import { api } from "./api.js";
@@ -19,7 +20,8 @@ class SeePanel extends HTMLElement {
     this.#link = el("a", { class: "button", target: "_blank", rel: "noopener", text: "Open in a tab", hidden: true });
     this.#place = el("div", { class: "place" });
     this.#dialog = el("dialog", { class: "see", "aria-labelledby": "see-title", onclose: () => this.#closed() },
-      el("header", {}, this.#title, this.#link, el("button", { type: "button", class: "button", text: "Close", onclick: () => this.#dialog.close() })),
+      el("header", {}, this.#title, this.#link,
+        el("button", { type: "button", class: "button", text: "Close", onclick: () => this.#dialog.close() })),
       this.#place);
     this.append(this.#dialog);
     document.addEventListener("studio:see", ({ detail }) => this.see(detail));
@@ -126,7 +128,8 @@ class SeePanel extends HTMLElement {
     this.#parts = null;
     this.#frame = null;
     this.#place.replaceChildren(el("div", { class: "wait" },
-      svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: "M8 1C5.5 5 3.5 7.4 3.5 10.2a4.5 4.5 0 0 0 9 0C12.5 7.4 10.5 5 8 1z" })),
+      svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" },
+        svg("path", { d: "M8 1C5.5 5 3.5 7.4 3.5 10.2a4.5 4.5 0 0 0 9 0C12.5 7.4 10.5 5 8 1z" })),
       el("p", { class: "says", role: "alert", text: message }),
       el("button", { type: "button", class: "primary", text: "Try again", onclick: () => this.see(this.#picture) })));
   }

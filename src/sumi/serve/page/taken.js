@@ -43,7 +43,10 @@ export function among(transfer) {
   return [...transfer?.files ?? []].find(({ type }) => type.startsWith("image/")) ?? null;
 }
 
-/** The size nearest to a picture's own that a model draws: multiples, and of at most `area` pixels if that is a number. As the server has it. */
+/**
+ * The size nearest to a picture's own that a model draws: multiples, and of at most `area` pixels if that is a number.
+ * As the server has it.
+ */
 export function nearest(width, height, multiple, area = null) {
   const scale = area === null ? 1 : Math.min(1, Math.sqrt(area / (width * height)));
   const sides = [height, width].map((side) => Math.max(1, Math.floor(side * scale / multiple + 0.5)));
@@ -63,7 +66,8 @@ export async function fitted({ blob }, width, height) {
   context.fillStyle = "#fff";
   context.fillRect(0, 0, width, height);
   context.imageSmoothingQuality = "high";
-  context.drawImage(bitmap, (width - bitmap.width * scale) / 2, (height - bitmap.height * scale) / 2, bitmap.width * scale, bitmap.height * scale);
+  const wide = bitmap.width * scale, high = bitmap.height * scale;
+  context.drawImage(bitmap, (width - wide) / 2, (height - high) / 2, wide, high);
   bitmap.close();
   return canvas;
 }

@@ -1,4 +1,5 @@
-// From one picture to the next older or newer, whichever there are: beside({id, number}, by) -> an item of GET /v1/pictures, or null at the end.
+// From one picture to the next older or newer, whichever there are:
+// beside({id, number}, by) -> an item of GET /v1/pictures, or null at the end.
 
 import { api } from "./api.js";
 
