@@ -6,10 +6,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page
 
 from explain import conftest as explained
+from serve.at_gallery import ASKED, COUNT, Visit, visiting
+from serve.desk import Opens as Desks
+from serve.desk import desks
+from serve.gallery import shelve
 from serve.gated import MAKER, WHERE, Gate
 from serve.pages import Opens, stop, tabs
 from serve.serving import STUB, Studio, serving
@@ -93,3 +98,39 @@ def same(browser: Browser, opened: Studio) -> Iterator[Page]:
     """One for all tests that make nothing."""
     with tabs(browser, opened.url) as (_, opens):
         yield opens()
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    """100,000 pictures of which there are rows alone, and a worker whose pictures are none that a browser shows."""
+    folder = tmp_path_factory.mktemp("many")
+    shelve(folder, COUNT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+        with serving(folder, key=None, maker=STUB) as studio:
+            yield studio
+
+
+@pytest.fixture(scope="module")
+def few(opened: Studio) -> list[dict[str, Any]]:
+    """Three pictures by the model that comes with sumi: what the server tells of them, the newest first."""
+    job = httpx.post(f"{opened.url}/v1/jobs", json={"request": ASKED}).json()
+    with httpx.stream("GET", f"{opened.url}/v1/jobs/{job['id']}/events", timeout=120) as told:
+        told.read()
+    items = httpx.get(f"{opened.url}/v1/pictures").json()["items"]
+    assert len(items) == 3
+    return [dict(item) for item in items]
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Visit]:
+    """Opens the page of a studio at its gallery, with nothing kept from before."""
+    with visiting(browser) as visit:
+        yield visit
+
+
+@pytest.fixture
+def desk(browser: Browser, opened: Studio) -> Iterator[Desks]:
+    """Opens the page, to paint on it."""
+    with desks(browser, opened) as desk:
+        yield desk

@@ -12,10 +12,10 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Self, Unpack
 
 from sumi.engine.crew import Crew, Health
-from sumi.engine.job import Event, Job, State
+from sumi.engine.job import Event, Job, State, Terms
 from sumi.engine.jobs import Jobs
 from sumi.engine.results import Results
 from sumi.engine.shelf import Gallery, Item, Shelf
@@ -87,28 +87,18 @@ class Engine:
 
     # Jobs
 
-    def submit(
-        self,
-        request: Request,
-        *,
-        model: str | None = None,
-        priority: int = 0,
-        key: str | None = None,
-        group: str | None = None,
-        see: bool = False,
-        shelf: bool = True,
-    ) -> Job:
+    def submit(self, request: Request, **terms: Unpack[Terms]) -> Job:
         """Puts a request into the queue: when this returns, it is on the disk. As `Jobs.submit`, of what `taken` makes of it.
 
         RequestError for a model that the engine was not given.
         """
         if self._closing.is_set():
             raise EngineError("the engine is closing: ask again later")
-        if model is not None and model not in self.models:
+        if (model := terms.get("model")) is not None and model not in self.models:
             raise RequestError(
                 f"there is no model {model[:80]!a}: use {', '.join(self.models) or 'none, which is the one that comes with sumi'}"
             )
-        job = self.jobs.submit(self.taken(request), model=model, priority=priority, key=key, group=group, see=see, shelf=shelf)
+        job = self.jobs.submit(self.taken(request), **terms)
         self.crew.look()
         return job
 

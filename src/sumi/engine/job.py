@@ -6,7 +6,7 @@ import secrets
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict
 
 from sumi.errors import CheckpointError, SumiError
 from sumi.request import FIELDS, FILES, Request
@@ -39,6 +39,22 @@ class Failure:
             return cls(type(error).__name__.removesuffix("Error").lower(), line)
         said = f" ({line})" if line else ""
         return cls("defect", f"sumi failed with {type(error).__name__}{said}: this is a defect of sumi; try again with other settings")
+
+
+class Terms(TypedDict, total=False):
+    """On what terms a request is put into the queue; what is left out is None, 0 or False, but for `shelf`.
+
+    model: by the name that the engine knows it by. priority: larger goes first. key: asked again by the same, it is the same job. group: a
+    name that jobs may share. see: its story is kept, too, the page that shows every step; it is of one picture. shelf: its pictures lie in
+    the gallery; others can be had by their ids for a day.
+    """
+
+    model: str | None
+    priority: int
+    key: str | None
+    group: str | None
+    see: bool
+    shelf: bool
 
 
 @dataclass(frozen=True)

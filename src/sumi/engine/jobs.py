@@ -51,11 +51,7 @@ class Jobs:
         see: bool = False,
         shelf: bool = True,
     ) -> Job:
-        """Puts a request into the queue. `key`: asked again by the same, it is the same job; ConflictError if that was another's.
-
-        group: a name that jobs may share. see: its story is kept, too, the page that shows every step; it is of one picture.
-        shelf: its pictures lie in the gallery; others can be had by their ids for a day.
-        """
+        """Puts a request into the queue, on `Terms`. ConflictError if its key was another request's; RequestError for what is none."""
         if not -MOST_PRIORITY <= priority <= MOST_PRIORITY:
             raise RequestError(f"priority must be from {-MOST_PRIORITY} to {MOST_PRIORITY}; got {priority}")
         if key is not None and not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):

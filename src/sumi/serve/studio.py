@@ -5,13 +5,13 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from math import ceil, sqrt
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request as Asked
 
 from sumi.engine.engine import Engine
-from sumi.engine.job import Event, Failure, Job
+from sumi.engine.job import Event, Failure, Job, Terms
 from sumi.request import Request
 from sumi.serve import words
 from sumi.serve.catalogue import OWN, Catalogue
@@ -51,31 +51,21 @@ class Studio:
         """As `of`, of what waits for pictures to be opened: it keeps only others like it waiting."""
         return await to_thread.run_sync(called, limiter=self._openers)
 
-    async def submit(
-        self,
-        request: Request,
-        *,
-        model: str | None = None,
-        priority: int = 0,
-        key: str | None = None,
-        group: str | None = None,
-        see: bool = False,
-        shelf: bool = True,
-    ) -> Job:
+    async def submit(self, request: Request, **terms: Unpack[Terms]) -> Job:
         """Puts a request into the queue, if it is within the limits and the model can serve it. RequestError, or Refusal (429)."""
-
         taken = await self.opened(lambda: self.engine.taken(request))
 
         def submitted() -> Job:
-            self.check(taken, model)
+            self.check(taken, terms.get("model"))
             if self.engine.jobs.waiting() >= self.settings.limits.queue:
                 most = self.settings.limits.queue
                 raise Refusal(429, "queue_full", f"{most} jobs are waiting already: ask again later", {"Retry-After": "10"})
-            return self.engine.submit(taken, model=model, priority=priority, key=key, group=group, see=see, shelf=shelf)
+            return self.engine.submit(taken, **terms)
 
         job = await self.of(submitted)
         said = {"prompt": job.request.prompt, "negative": job.request.negative} if self.settings.prompts else {}
-        log.info(json.dumps({"event": "submitted", "job": job.id, "group": group, "model": model, "pictures": request.count, **said}))
+        about = {"job": job.id, "group": job.group, "model": job.model, "pictures": request.count}
+        log.info(json.dumps({"event": "submitted", **about, **said}))
         return job
 
     def model(self, id: str | None) -> str | None:

@@ -19,6 +19,7 @@ class PictureGallery extends HTMLElement {
   #holding = null;     // the timer of a finger that rests on a picture
   #held = false;       // whether it did so for long enough
   #last = null;        // what the line below tells of
+  #back = 0;           // which picture was at the upper edge before the page was loaded again
 
   connectedCallback() {
     if (this.grid) return;
@@ -50,6 +51,7 @@ class PictureGallery extends HTMLElement {
     this.#sized();
     this.#listen();
     this.#open();
+    this.#back = kept.first ?? 0;
   }
 
   #listen() {
@@ -77,6 +79,7 @@ class PictureGallery extends HTMLElement {
       this.size.value = prefs.get("gallerySize") ?? SIZES.usual;
       this.#sized();
     });
+    addEventListener("pagehide", () => { if (shelf.ready) this.#keep({ ...shelf.asked, first: this.grid.sight()[0] }); });
     document.addEventListener("studio:shown", ({ detail }) => this.#seen(detail));
     // The focus is where it was before: it goes on to what was looked at last.
     document.addEventListener("studio:left", ({ detail }) => {
@@ -108,10 +111,13 @@ class PictureGallery extends HTMLElement {
 
   #open() {
     clearTimeout(this.typing);
+    this.#back = 0;
     const asked = { search: this.search.value.trim(), starred: this.starred.getAttribute("aria-pressed") === "true" };
-    sessionStorage.setItem("sumi.gallery", JSON.stringify(asked));
+    this.#keep(asked);
     shelf.open(asked);
   }
+
+  #keep(kept) { sessionStorage.setItem("sumi.gallery", JSON.stringify(kept)); }
 
   #again() {
     if (!shelf.ready) return this.#open();
@@ -140,6 +146,10 @@ class PictureGallery extends HTMLElement {
     const inside = this.grid.grid.contains(document.activeElement);
     this.grid.show({ count: shelf.total });
     if (inside) this.#focus();
+    if (this.#back && this.grid.side && shelf.total) {
+      this.grid.lead(Math.min(this.#back, shelf.total - 1));
+      this.#back = 0;
+    }
   }
 
   #shift({ at, by }) {

@@ -15,6 +15,7 @@ class Shelf extends EventTarget {
   #upto = null;
   #loading = new Map(); // by page: {promise, controller, held}
   #looking = null;
+  #changes = 0;         // how often pictures were changed: what was read before a change is not compared after it
 
   constructor() {
     super();
@@ -73,25 +74,26 @@ class Shelf extends EventTarget {
   // Whether there are newer pictures than those of the list. They stay aside: the list that is looked at does not move by itself.
   look() {
     this.#looking ??= setTimeout(async () => {
-      const asked = this.asked;
+      const asked = this.asked, changes = this.#changes;
       try {
         const page = await this.#get(0, null, null);
-        if (asked === this.asked && this.ready) this.#compare(page);
+        if (asked === this.asked && changes === this.#changes && this.ready) this.#compare(page);
       } catch (error) {
         if (asked === this.asked) this.#fail(error);
       } finally {
         this.#looking = null;
+        if (changes !== this.#changes) this.look();
       }
     }, 100);
   }
 
   absorb() {
     if (!this.fresh) return;
-    const { items, total, added } = this.fresh;
+    const { items, added } = this.fresh;
     const kept = this.items;
     this.#stop();
     this.#replace(this.fresh);
-    if (added === items.length || this.items.length !== total) this.dispatchEvent(new Event("reset"));
+    if (added === items.length) this.dispatchEvent(new Event("reset"));
     else {
       this.items = items.slice(0, added).concat(kept);
       this.dispatchEvent(new CustomEvent("moved", { detail: { at: 0, by: added } }));
@@ -182,6 +184,7 @@ class Shelf extends EventTarget {
 
   // What was done to pictures, here or in another tab.
   #changed({ kind, items }) {
+    this.#changes++;
     this.#stop();
     for (const item of items) {
       const index = this.find(item.id);

@@ -1,7 +1,8 @@
 // A grid of square cells of which only those exist that can be seen, and a few rows around them: rows go round, whatever the length.
 //   new VirtualGrid(box, {label, make() -> cell, fill(cell, index, hurried), seen(first, last, hurried)}): `box` scrolls; rows, cells and
 //     their places are made and named here, what is in a cell by `fill`. hurried: it scrolls so fast that pictures would only flash by.
-//   .show({count, size}): lays it out anew; .draw(): fills what is seen again; .reveal(index): scrolls no further than needed
+//   .show({count, size}): lays it out anew; .draw(): fills what is seen again; .reveal(index): scrolls no further than needed;
+//   .lead(index): puts its row at the upper edge
 //   .pin: the index of a cell that stays, seen or not (it has the focus), or null
 import { el } from "./dom.js";
 
@@ -64,6 +65,11 @@ export class VirtualGrid {
     const top = Math.floor(index / this.columns) * this.pitch, height = this.box.clientHeight;
     if (top < this.box.scrollTop) this.box.scrollTop = top;
     else if (top + this.pitch > this.box.scrollTop + height) this.box.scrollTop = top + this.pitch - height;
+    this.#lay();
+  }
+
+  lead(index) {
+    this.box.scrollTop = Math.floor(index / this.columns) * this.pitch;
     this.#lay();
   }
 
