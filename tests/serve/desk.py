@@ -94,6 +94,15 @@ class Desk:
             self.page.wait_for_timeout(50)
         raise AssertionError(f"no {count} jobs of {group} are done")
 
+    def drafted(self, painted: Levels) -> Job:
+        """The draft of what is painted, once it is done; there may be others before it, of less."""
+        for _ in range(PATIENCE // 50):
+            job = self.made("live")
+            if np.array_equal(np.asarray(self.uploaded(job.request.map)), painted):
+                return job
+            self.page.wait_for_timeout(50)
+        raise AssertionError("what is painted is never drafted")
+
     def make(self, count: int = 1) -> Job:
         self.page.locator("make-row .go-make").click()
         return self.made(count=count)

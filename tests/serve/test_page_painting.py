@@ -183,7 +183,7 @@ def test_work_survives_a_reload(desk: Opens) -> None:
     at.drag(stage, (3, 3), (30, 20))
     at.drag(stage, (40, 40), (50, 60))
     painted = at.field(stage)
-    at.made("live")
+    at.drafted(painted)
     stage = at.give("paint", scene())
     at.tool(stage, "Rectangle")
     at.drag(stage, (30, 30), (40, 40))
