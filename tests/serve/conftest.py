@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,38 +15,57 @@ from serve.at_gallery import ASKED, COUNT, Visit, visiting
 from serve.desk import Opens as Desks
 from serve.desk import desks
 from serve.gallery import shelve
-from serve.gated import MAKER, WHERE, Gate
+from serve.gated import MAKER, Gate
 from serve.pages import Opens, stop, tabs
 from serve.serving import STUB, Studio, serving
 
 browser = explained.browser
 
 
+@contextmanager
+def gated(folder: Path, **how: Any) -> Iterator[Studio]:
+    """With the model that comes with sumi. A test may keep its jobs waiting."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+        with serving(folder / "studio", maker=MAKER, **how) as studio:
+            yield studio
+
+
+@contextmanager
+def shut(studio: Studio) -> Iterator[Gate]:
+    """Jobs that are begun now wait after each step until they are let go on."""
+    gate = Gate(studio.engine.folder)
+    gate.shut()
+    try:
+        yield gate
+    finally:
+        gate.open()
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    """With the model that comes with sumi; it wants a key."""
-    with serving(tmp_path_factory.mktemp("studio")) as studio:
+    """It wants a key."""
+    with gated(tmp_path_factory.mktemp("studio")) as studio:
         yield studio
 
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    """The same, and wants no key; a test may keep its jobs waiting (`gate`)."""
-    folder = tmp_path_factory.mktemp("studio")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
-        patch.setenv(WHERE, str(folder / "gate"))
-        with serving(folder / "studio", key=None, maker=MAKER) as studio:
-            yield studio
+    """It wants no key."""
+    with gated(tmp_path_factory.mktemp("studio"), key=None) as studio:
+        yield studio
 
 
 @pytest.fixture
 def gate(opened: Studio) -> Iterator[Gate]:
-    """Shut: a job that the test begins waits after each step until it is let go on."""
-    found = Gate(opened.engine.folder.parent / "gate")
-    found.shut()
-    yield found
-    found.open()
+    with shut(opened) as gate:
+        yield gate
+
+
+@pytest.fixture
+def served_gate(served: Studio) -> Iterator[Gate]:
+    with shut(served) as gate:
+        yield gate
 
 
 @pytest.fixture(scope="module")

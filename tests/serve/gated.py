@@ -14,11 +14,12 @@ from sumi.engine.job import Job
 from sumi.engine.making import Happening, Made, Moment, Story, Telling
 
 MAKER = "serve.gated:Gated"
-WHERE = "SUMI_GATE"
+WHERE = "../gate"
+"""Seen from the folder of the engine, which workers are in."""
 
 
 class Gated(maker.Models):
-    """Real pictures. While there is a named pipe at $SUMI_GATE, a job goes on from each step with a byte from it."""
+    """Real pictures. While there is a named pipe beside the engine's folder, a job goes on from each step with a byte from it."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
@@ -33,7 +34,7 @@ class Gated(maker.Models):
                         yield happening
                         if gate is None:
                             with suppress(FileNotFoundError):
-                                gate = stack.enter_context(open(os.environ[WHERE], "rb", buffering=0))
+                                gate = stack.enter_context(open(WHERE, "rb", buffering=0))
                         if gate is not None:
                             gate.read(1)
                     case Made(story=story) if story is not None and gate is not None:
@@ -55,8 +56,8 @@ def _told(story: Story, gate: FileIO, path: Path, say: Telling) -> None:
 class Gate:
     """The other end: jobs of a studio wait while it is shut."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / WHERE
 
     def shut(self) -> None:
         os.mkfifo(self.path)

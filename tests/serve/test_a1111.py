@@ -17,6 +17,7 @@ import webuiapi
 from PIL import Image
 
 import sumi
+from serve.gated import Gate
 from serve.serving import KEY, Studio
 from sumi.engine.engine import Engine
 from sumi.engine.job import Job
@@ -25,8 +26,8 @@ from sumi.request import Request
 from sumi.serve.a1111_calls import FAMILY
 
 SMALL: dict[str, Any] = {"prompt": "two stars above a tree", "width": 64, "height": 64, "steps": 4, "cfg_scale": 3.0, "seed": 7}
-LONG = {**SMALL, "steps": 250, "width": 128, "height": 128}
-"""What runs until it is ended."""
+LONG = {**SMALL, "steps": 250}
+"""What is not done before it is ended."""
 GUARD = 60.0
 """Seconds after which a test takes something to hang."""
 
@@ -210,9 +211,14 @@ class TestWhileItRuns:
         told = client.get_progress()
         assert (told["progress"], told["state"]["job_count"], told["current_image"]) == (0.0, 0, None)
 
-    def test_progress_then_interrupt(self, served: Studio, client: webuiapi.WebUIApi, background: ThreadPoolExecutor) -> None:
+    def test_progress_then_interrupt(
+        self, served: Studio, served_gate: Gate, client: webuiapi.WebUIApi, background: ThreadPoolExecutor
+    ) -> None:
         page = served.engine.submit(Request(**{"prompt": "a cat", "steps": 2}), group="page", priority=-1)
+        awaited(served.engine, "running", group="page")
         call: Future[Any] = background.submit(client.txt2img, **LONG, n_iter=2)
+        awaited(served.engine, "queued")
+        served_gate.let(3 + 3)  # of the page's job, and of theirs
         until, seen = time.monotonic() + GUARD, list[dict[str, Any]]()
         while not seen or seen[-1]["current_image"] is None:
             assert time.monotonic() < until
@@ -231,19 +237,24 @@ class TestWhileItRuns:
         assert awaited(served.engine, "done", group="page")[-1].id == page.id
         client.util_wait_for_ready()
 
-    def test_skip_goes_on_with_the_next(self, served: Studio, client: webuiapi.WebUIApi, background: ThreadPoolExecutor) -> None:
+    def test_skip_goes_on_with_the_next(
+        self, served: Studio, served_gate: Gate, client: webuiapi.WebUIApi, background: ThreadPoolExecutor
+    ) -> None:
+        served_gate.let(8)  # what was cancelled before may still have to see it
         call: Future[Any] = background.submit(client.txt2img, **LONG, n_iter=2)
         first = awaited(served.engine, "running")[0]
         assert client.skip() == {}
+        served_gate.let(8)
         second = awaited(served.engine, "running", "queued")[-1]
         assert second.id != first.id and second.request.first == 1
         awaited(served.engine, "running")
         assert client.skip() == {}
         assert call.result(GUARD).images == []
 
-    def test_who_goes_away_wants_nothing(self, served: Studio) -> None:
+    def test_who_goes_away_wants_nothing(self, served: Studio, served_gate: Gate) -> None:
         connection = HTTPConnection("127.0.0.1", int(served.url.rpartition(":")[2]))
         connection.request("POST", "/sdapi/v1/txt2img", json.dumps(LONG), {"content-type": "application/json", **served.headers})
+        served_gate.let(8)
         (job,) = awaited(served.engine, "running")
         connection.close()
         until = time.monotonic() + GUARD
