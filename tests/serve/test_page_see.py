@@ -127,6 +127,14 @@ def test_what_was_made_once_is_kept(opens: Opened, opened: Any, picture: str) ->
             expect(tab.locator("dialog.see")).to_be_visible()
             story.locator("body").evaluate("() => parent.postMessage('sumi:close', '*')")
         expect(tab.locator("dialog.see")).to_be_hidden()
+    # Opened again before the browser has told that it was closed.
+    see(tab, picture)
+    tab.evaluate(
+        "(id) => { document.querySelector('dialog.see').close();"
+        " document.dispatchEvent(new CustomEvent('studio:see', { detail: { id } })); }",
+        picture,
+    )
+    expect(tab.frame_locator("dialog.see iframe").locator("#strip button")).to_have_count(STEPS)
     assert len(runs(opened.url, picture)) == 1
 
 

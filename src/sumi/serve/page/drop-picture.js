@@ -134,6 +134,7 @@ class DropPicture extends HTMLElement {
   }
 
   #closed() {
+    if (this.dialog.open) return;   // browsers tell late: it was opened again meanwhile
     if (this.address) URL.revokeObjectURL(this.address);
     this.address = this.#file = null;
   }

@@ -123,6 +123,7 @@ class PictureView extends HTMLElement {
   }
 
   #closed() {
+    if (this.dialog.open) return;   // browsers tell late: it was opened again meanwhile
     this.#asked++;
     document.body.append(document.getElementById("said"));
     this.stage.replaceChildren();

@@ -144,6 +144,7 @@ class SeePanel extends HTMLElement {
 
   // A run goes on when nobody looks: it is there the next time.
   #closed() {
+    if (this.#dialog.open) return;   // browsers tell late: it was opened again meanwhile
     this.#asked++;
     this.#job = this.#frame = this.#parts = null;
     this.#place.replaceChildren();
