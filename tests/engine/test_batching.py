@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -247,6 +248,28 @@ def test_the_maker_shows_what_comes(tiny_model: Path, monkeypatch: pytest.Monkey
     last = [event for event in models.make(jobs, None, lambda place: True) if isinstance(event, Moment)][-1]
     assert last.previews.keys() == {0, 1} and last.previews[0] != last.previews[1]
     assert all(preview.startswith(b"\x89PNG") for preview in last.previews.values())
+
+
+@pytest.mark.parametrize(("look", "gap"), [(0.0, 0.1), (0.002, 0.2), (1.0, 0.5)], ids=["free", "cheap", "dear"])
+def test_previews_are_seldom_but_never_away_for_long(tiny_model: Path, monkeypatch: pytest.MonkeyPatch, look: float, gap: float) -> None:
+    """Of looks that take so many seconds, at steps of 1/100 s: the gap between the end of one and the next, in seconds."""
+    now = 0.0
+
+    def looked(loaded: object, latent: torch.Tensor) -> bytes:
+        nonlocal now
+        seen.append(now)
+        now += look
+        ends.append(now)
+        return b""
+
+    seen, ends = list[float](), list[float]()
+    monkeypatch.setattr("sumi.engine.maker._Loaded.preview", looked)
+    monkeypatch.setattr("sumi.engine.maker.time", SimpleNamespace(monotonic=lambda: now))
+    models = Models("cpu", None, None, {"tiny": str(tiny_model)})
+    for _ in models.make([job(dataclasses.replace(CAT, steps=120), "tiny")], None, lambda place: True):
+        now += 0.01
+    assert len(seen) > 2
+    assert [begun - ended for begun, ended in zip(seen[1:], ends, strict=False)] == pytest.approx([gap] * (len(seen) - 1), abs=0.0101)
 
 
 def test_spoiled_in_half_precision_is_tried_in_float32_and_there_it_is_told(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
